@@ -18,6 +18,7 @@ GUIDES = (
     "sound",
     "editing",
     "evaluation",
+    "scaling",
     "plugins",
 )  # first in the navigation; the other pages follow
 

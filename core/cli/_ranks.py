@@ -78,6 +78,8 @@ def launch(count: int, arguments: Sequence[str], timeout: float) -> int:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+    from ..util.messages import print_lines
+
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the processes report themselves
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(int(timeout)))
@@ -93,8 +95,11 @@ def launch(count: int, arguments: Sequence[str], timeout: float) -> int:
     try:
         elastic_launch(config, sys.executable)("-m", f"{__package__}", *arguments)
     except ChildFailedError as error:
-        code = error.get_first_failure()[1].exitcode
-        return code if code > 0 else FAILED
+        rank, failure = error.get_first_failure()
+        if failure.exitcode > 0:
+            return failure.exitcode
+        print_lines(f"rank {rank} of {count} was ended by {failure.signal_name()}", err=True)
+        return FAILED
     except SignalException as stop:
         return SIGNAL + stop.sigval
     return 0

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
@@ -25,10 +26,14 @@ from ..util.device import choose_device
 from ..util.interrupts import ignore_signals
 from ..util.messages import format_count, shorten
 
+if TYPE_CHECKING:
+    from torch.distributed.distributed_c10d import Store
+
 TIMEOUT = 600.0
 """Seconds without an answer after which another rank counts as lost; a process that ended is noticed at once."""
 
 _BUCKET = 25 * 2**20  # bytes that are sent together
+_GRACE = 3.0  # seconds that rank 0 has to report a failure first: nearly always all ranks have the same, a wrong recipe
 _VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
@@ -135,7 +140,7 @@ class JoinedRanks(Ranks):
         timeout: Seconds after which a rank that does not answer counts as lost.
     """
 
-    def __init__(self, store: dist.Store, rank: int, world: int, timeout: float = TIMEOUT):
+    def __init__(self, store: Store, rank: int, world: int, timeout: float = TIMEOUT):
         super().__init__(rank, world)
         self.store, self.timeout = store, timeout
         self._known_lost = 0  # examples that could not be used, of which all ranks know
@@ -213,6 +218,9 @@ class JoinedRanks(Ranks):
 
     def is_first_report(self) -> bool:
         try:
+            until = time.monotonic() + (0 if self.writes else _GRACE)
+            while self.store.add("reports", 0) == 0 and time.monotonic() < until:
+                time.sleep(0.05)
             return self.store.add("reports", 1) == 1
         except (RuntimeError, ValueError):  # its process ended
             return True
@@ -269,8 +277,10 @@ def join_ranks(timeout: float = TIMEOUT) -> Ranks:
         return Ranks()
     if not dist.is_available() or not dist.is_gloo_available():
         raise BadInput("this installation of torch has no gloo, so that several processes cannot train: start one")
+    from torch.distributed.rendezvous import rendezvous
+
     try:
-        store, rank, world = next(dist.rendezvous("env://", timeout=timedelta(seconds=timeout)))
+        store, rank, world = next(rendezvous("env://", timeout=timedelta(seconds=timeout)))
     except RuntimeError as error:
         raise RankLost(
             f"not all processes of this run have started within {timeout:g} s ({_first_words(error)})"
