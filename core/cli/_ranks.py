@@ -80,7 +80,7 @@ def launch(count: int, arguments: Sequence[str], timeout: float) -> int:
 
     from ..util.messages import print_lines
 
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the processes report themselves
+    logging.disable()  # of this process, the launcher: the processes that it starts report themselves
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(int(timeout)))
     config = LaunchConfig(
