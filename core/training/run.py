@@ -326,8 +326,10 @@ class TrainingRun:
         except TooManyExamplesLost:
             self.ranks.ends_together = True
             raise
-        signals.received = signals.received or known.signal or None
-        return 1.0 if self._stopped(signals) else known.progress
+        if not known.signal:  # one that arrived in the meantime counts at the next step: no other rank knows it yet
+            return known.progress
+        signals.received, self.interrupted = signals.received or known.signal, True
+        return 1.0
 
     def _save_complete_step(self) -> bool:
         """Save the weights after an error of the data, which are those of the last complete step; whether it was done.

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -136,6 +137,35 @@ def test_signal_of_any_rank_stops_all_after_one_step(pair):
     (said, step), (_, other) = json.loads((pair / "signal.json").read_text())
     assert step == other == 3 and said.startswith("stopped at step 3, saved; continue with")
     assert newest_checkpoint(pair / "stopped").stem == "step-00000003"
+
+
+def check_late_signal(agree=TrainingRun._agree) -> None:
+    """A signal that arrives while the ranks agree counts at the next step: the others do not know it, and compute."""
+    signals = SimpleNamespace(received=None)
+
+    class Late(Ranks):
+        def agree(self, *told):
+            known = super().agree(*told)
+            signals.received = signal.SIGTERM
+            return known
+
+    examples = SimpleNamespace(lost={}, count_lost=lambda lost: None)
+    run = SimpleNamespace(ranks=Late(), trainer=SimpleNamespace(data_of_steps=examples), interrupted=False)
+    assert agree(run, signals, 0.5) == 0.5 and not run.interrupted
+    assert agree(run, signals, 0.5) == 1.0 and run.interrupted and signals.received == signal.SIGTERM
+
+
+def test_late_signal_counts_at_the_next_step():
+    check_late_signal()
+
+
+def test_planted_use_of_a_signal_that_others_do_not_know_is_caught():
+    def agree(run, signals, done):
+        known = run.ranks.agree(done, signals.received or 0, None, {})
+        run.interrupted = signals.received is not None
+        return 1.0 if run.interrupted else known.progress
+
+    assert_caught(check_late_signal, agree)
 
 
 def test_unusable_examples_of_any_rank_end_all_after_a_checkpoint(pair):
