@@ -46,7 +46,7 @@ class StepAgreement:
     """What all ranks know before a step.
 
     Attributes:
-        progress: Completed fraction of the run, 0 to 1, by the clock of rank 0.
+        progress: Completed fraction of the run, 0 to 1, by the time of rank 0.
         signal: Number of a signal that a rank received; 0: none did.
         lost: Examples that could not be used so far: index -> why.
     """
@@ -199,10 +199,10 @@ class JoinedRanks(Ranks):
 
     def agree(self, progress: float, signal: int, failure: Exception | None, lost: Mapping[int, str]) -> StepAgreement:
         news = failure is not None or len(lost) > self._known_lost
-        told = self._gather(torch.tensor([progress, signal, news], dtype=torch.float64))
-        signals = [int(number) for number in told[:, 1].tolist() if number]
+        known = self._gather(torch.tensor([progress, signal, news], dtype=torch.float64))
+        signals = [int(number) for number in known[:, 1].tolist() if number]
         self.ends_together = bool(signals)
-        if told[:, 2].any():
+        if known[:, 2].any():
             messages = self._gather_json({"failure": failure and str(failure), "lost": list(lost.items())})
             failures = {rank: one["failure"] for rank, one in enumerate(messages) if one["failure"] is not None}
             if failures:
@@ -211,7 +211,7 @@ class JoinedRanks(Ranks):
                 raise failure or BadInput(f"rank {rank} of {self.world}: {text}")
             lost = {int(index): reason for one in messages for index, reason in one["lost"]}
             self._known_lost = len(lost)
-        return StepAgreement(float(told[0, 0]), signals[0] if signals else 0, lost)
+        return StepAgreement(float(known[0, 0]), signals[0] if signals else 0, lost)
 
     def wait(self) -> None:
         self._gather(torch.zeros(1))
@@ -277,6 +277,7 @@ def join_ranks(timeout: float = TIMEOUT) -> Ranks:
         return Ranks()
     if not dist.is_available() or not dist.is_gloo_available():
         raise BadInput("this installation of torch has no gloo, so that several processes cannot train: start one")
+    from torch.distributed.distributed_c10d import PrefixStore
     from torch.distributed.rendezvous import rendezvous
 
     try:
@@ -285,7 +286,9 @@ def join_ranks(timeout: float = TIMEOUT) -> Ranks:
         raise RankLost(
             f"not all processes of this run have started within {timeout:g} s ({_first_words(error)})"
         ) from error
-    return JoinedRanks(store, rank, world, timeout)
+    # A launcher that restarts the processes may keep its store, with the addresses of those that ended.
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    return JoinedRanks(PrefixStore(f"attempt_{attempt}", store), rank, world, timeout)
 
 
 def is_launched() -> bool:

@@ -58,6 +58,9 @@ CASES = [
     ("train --resume RUN seed=3", "only train.\\* and paths may change"),
     ("train shapes --from gone", "gone: no such run or checkpoint"),
     ("train shapes --quite", "No such option.*--quite.*did you mean.*--quiet|No such option.*--quiet"),
+    # models
+    ("models text_shape", "text_shapes"),
+    ("models --jsn", "No such option"),
     # plan
     ("plan", "Missing argument"),
     ("plan shapes --memory 0", "0.1<=x<=10000"),

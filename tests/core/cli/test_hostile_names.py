@@ -114,6 +114,7 @@ def successes(folder, out):
     arms = ["--vary", "train.batch=2,3", "--seeds", "1", "--steps", "1"]
     return {
         "ablate": [folder / "recipe.yaml", *arms, "--out", out / "ablation", "--quiet"],
+        "models": [],
         "plan": [folder / "recipe.yaml", "--steps", "1"],
         "prepare": [folder / "data", "--out", out / "prepared"],
         "train": [folder / "recipe.yaml", "--out", out / "again", "train.steps=1", "--quiet"],

@@ -10,7 +10,6 @@ import sys
 import threading
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -27,6 +26,7 @@ from sonolux.core.evaluation.report.contents import (
     ReferenceValue,
 )
 from sonolux.core.testing.mutation import assert_caught
+from sonolux.core.training.model_card import FACTS, ModelCard
 from sonolux.core.util import html_templates
 from sonolux.core.util.messages import escape_control_characters
 
@@ -110,7 +110,9 @@ window.addEventListener("load", () => setTimeout(() => {
 
 
 def opened(name):
-    """An example as a module."""
+    """An example as a module, with those that it imports from its folder."""
+    if str(ROOT / "examples") not in sys.path:
+        sys.path.insert(0, str(ROOT / "examples"))
     spec = importlib.util.spec_from_file_location(f"browser_{name}", ROOT / "examples" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
@@ -129,11 +131,10 @@ def named_page(name, folder):
     confusion = torch.tensor([[1, 0], [0, 1]])
     contents = EvaluationReport(name, facts, {name: lines}, [name], gallery, (name, "b"), confusion)
     demo = opened("demo")
-    samples = SimpleNamespace(conditions=[{"label": name}], modality=SimpleNamespace(suffix=".png"))
-    result = demo.Result(
-        name, samples, [Path(f"{name.replace('/', '').replace(chr(0), '')}.png")], [name + "x"], 1.0, 3
-    )
-    return report_page.render_report(contents), demo.page(Path(folder), [result]).read_text(encoding="utf-8")
+    models, card = sys.modules["_demo_models"], ModelCard(name, dict.fromkeys(FACTS, name), name)
+    shown = models.Section(name, name, [(f"{name.replace('/', '').replace(chr(0), '')}.png", name)], [name], [name])
+    page = demo.write_page(Path(folder), [models.ModelPart(card, [shown])], None, [name], "end")
+    return report_page.render_report(contents), page.read_text(encoding="utf-8")
 
 
 def elements_of(text, folder):

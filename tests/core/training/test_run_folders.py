@@ -311,7 +311,7 @@ def check_overwrite(recipe, tmp_path):
     folder = tmp_path / "run"
     Training(recipe, folder, "train.steps=4").go()
     (folder / "notes.txt").write_text("mine")
-    (folder / "checkpoints" / "best.safetensors").write_text("mine")
+    (folder / "checkpoints" / "mine.safetensors").write_text("mine")
     before = {name: (folder / name).read_bytes() for name in names(folder)}
     training = Training(recipe, folder, "train.save_every=5")
 
@@ -323,8 +323,8 @@ def check_overwrite(recipe, tmp_path):
     assert {name: (folder / name).read_bytes() for name in names(folder)} == before
     assert "the earlier run" in training.said[-1] and "unchanged" in training.said[-1]
     end = Training(recipe, folder, "train.save_every=5", "train.steps=5").go(overwrite=True)
-    assert sorted(os.listdir(folder / "checkpoints")) == ["best.safetensors", end.name] and end.stem.endswith("5")
-    assert (folder / "notes.txt").read_text() == "mine" == (folder / "checkpoints/best.safetensors").read_text()
+    assert sorted(os.listdir(folder / "checkpoints")) == ["mine.safetensors", end.name] and end.stem.endswith("5")
+    assert (folder / "notes.txt").read_text() == "mine" == (folder / "checkpoints/mine.safetensors").read_text()
     assert len((folder / "metrics.jsonl").read_text().splitlines()) == 5
 
 
