@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -320,7 +321,8 @@ class TrainingRun:
 
     def _agree(self, signals: SignalHandler, done: float = 1.0, failure: Exception | None = None) -> float:
         examples = self.trainer.data_of_steps
-        known = self.ranks.agree(done, signals.received or 0, failure, examples.lost)
+        stop = signals.received or (signal.SIGINT if self.interrupted else 0)
+        known = self.ranks.agree(done, stop, failure, examples.lost)
         try:
             examples.count_lost(dict(known.lost))
         except TooManyExamplesLost:
