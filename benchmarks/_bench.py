@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,3 +70,13 @@ def exit_code(task: Callable[[], object]) -> int:
         print_lines(*error.lines(), err=True)
         return 2
     return 0
+
+
+def print_tables(runs: Sequence[str], measure: Callable[[str], Table]) -> int:
+    """Print the table of each run, and return the exit code, see `exit_code`."""
+
+    def task() -> None:
+        for run in runs:
+            print(measure(run).text() + "\n", flush=True)
+
+    return exit_code(task)

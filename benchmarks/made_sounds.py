@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from _bench import Table, exit_code, runs_parser
+from _bench import Table, print_tables, runs_parser
 from sonolux.core.evaluation.features import standardise_features
 from sonolux.core.evaluation.metrics.mmd import median_distance, squared_mmd
 from sonolux.core.training.build import build_dataset
@@ -106,11 +106,7 @@ def main() -> int:
     """Measure every run."""
     args = runs_parser(__doc__, 200).parse_args()
 
-    def task() -> None:
-        for run in args.runs:
-            print(measure(run, args.count, args.seed, args.set).text() + "\n", flush=True)
-
-    return exit_code(task)
+    return print_tables(args.runs, lambda run: measure(run, args.count, args.seed, args.set))
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from _bench import Table, exit_code, runs_parser
+from _bench import Table, print_tables, runs_parser
 from made_sounds import padded
 from sonolux.core.evaluation.intervals import wilson_interval
 from sonolux.core.training.build import build_dataset
@@ -175,11 +175,7 @@ def main() -> int:
     parser.add_argument("--sheet", help="PNG file for the first 32 samples")
     args = parser.parse_args()
 
-    def task() -> None:
-        for run in args.runs:
-            print(measure(run, args).text() + "\n", flush=True)
-
-    return exit_code(task)
+    return print_tables(args.runs, lambda run: measure(run, args))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from _bench import Table, exit_code, runs_parser
+from _bench import Table, print_tables, runs_parser
 from sonolux.core.editing.windows import WindowedEdit
 from sonolux.core.evaluation.seams import (
     LoopSeamMeasures,
@@ -146,12 +146,11 @@ def main() -> int:
     args.count = args.count or (12 if args.long else 100)
     import sonolux
 
-    def task() -> None:
-        for run in args.runs:
-            trained = sonolux.load(run, device="cpu", changes=args.set)
-            print((measure_long if args.long else measure_loops)(trained, run, args).text() + "\n", flush=True)
+    def measure(run: str) -> Table:
+        trained = sonolux.load(run, device="cpu", changes=args.set)
+        return (measure_long if args.long else measure_loops)(trained, run, args)
 
-    return exit_code(task)
+    return print_tables(args.runs, measure)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from _bench import Table, exit_code, runs_parser
+from _bench import Table, print_tables, runs_parser
 from sonolux.core.conditioning.base import EmbeddedValues, build_conditioning
 from sonolux.core.nn.model import ConditionedNetwork
 from sonolux.core.training.build import build_dataset
@@ -116,11 +116,7 @@ def main() -> int:
     """Measure every run."""
     args = runs_parser(__doc__, 96, "number of held-out examples").parse_args()
 
-    def task() -> None:
-        for run in args.runs:
-            print(measure(run, args).text() + "\n", flush=True)
-
-    return exit_code(task)
+    return print_tables(args.runs, lambda run: measure(run, args))
 
 
 if __name__ == "__main__":

@@ -6,15 +6,9 @@ and attention, forward and backward; element-wise operations are not counted. A 
     FLOPs(step) = batch x FLOPs(row) + FLOPs(optimizer).
 
 Activations are what autograd saves for the backward pass, each storage once, without the weights: a + b x rows bytes.
-The time of a step is estimated by what the machine reaches in a matrix product and in a copy:
-
-    seconds = FLOPs(step) / matmul rate + (PASSES x activations(batch) + TOUCHES x state) / copy rate
-              + calls x call time,
-
-since element-wise operations and the optimizer are limited by the memory: an activation is written, read by the next
-operation, read in the backward pass, and its gradient is written and read. Small networks are limited by the time that
-a call of an operation takes. `measured_s` is the time of real steps. Of each time the fastest of several counts, since
-other programs can only make it longer.
+The time is that of real steps, of which the fastest counts, since other programs can only make it longer. Next to it
+stands the share of what the machine reaches in a product of large matrices, FLOPs(step) / seconds / matmul rate: what
+is missing to 1 are element-wise operations, which are limited by the memory, small matrices, and calls.
 """
 
 from __future__ import annotations
@@ -26,7 +20,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..config.recipe import Recipe
@@ -39,8 +32,6 @@ from .build import ModelComponents, build_dataset, build_model_components, check
 from .step import Trainer
 
 ROWS = (1, 3)  # rows of the batches from which the costs of a row are found
-PASSES = 5  # transfers of an activation between memory and processor in a step
-TOUCHES = 2  # reads and writes of each byte of weights, gradients, average and optimizer state in a step
 FILLED = 0.9  # share of a device's memory that a run can fill
 STATE_COPIES = 5  # weights, gradients, average and two moments, before anything is built
 DEVICES = (1, 8, 64)
@@ -66,9 +57,6 @@ class StepCosts:
         activations_row: Saved activations of a row.
         checkpoint: Size of a checkpoint.
         matmul_rate: FLOP/s of a matrix product, in the precision of the training.
-        copy_rate: Bytes read and written by a copy, per second.
-        calls: Operations that a step calls.
-        call_s: Time of the call of an operation on a few numbers.
         measured_s: Time of the fastest of some real steps, data included.
     """
 
@@ -86,9 +74,6 @@ class StepCosts:
     activations_row: float
     checkpoint: int
     matmul_rate: float
-    copy_rate: float
-    calls: int
-    call_s: float
     measured_s: float
 
     @property
@@ -112,11 +97,9 @@ class StepCosts:
         return self.state + self.activations
 
     @property
-    def estimated_s(self) -> float:
-        """The estimated time of a step, see the module."""
-        moved = PASSES * (self.accumulate * self.activations_fixed + self.batch * self.activations_row)
-        in_memory = (moved + TOUCHES * self.state) / self.copy_rate
-        return self.flops_step / self.matmul_rate + in_memory + self.calls * self.call_s
+    def matmul_share(self) -> float:
+        """Share of the matmul rate that a step reaches, see the module."""
+        return self.flops_step / self.measured_s / self.matmul_rate
 
     def rows_that_fit(self, memory: float) -> int:
         """Rows that a device with this memory can compute at once: floor((FILLED memory - state - a) / b)."""
@@ -143,9 +126,8 @@ class StepCosts:
 
     def to_dict(self) -> dict[str, Any]:
         """All figures as plain values."""
-        names = ("flops_step", "state", "activations", "memory", "estimated_s")
-        ratio = self.estimated_s / self.measured_s
-        return {**asdict(self), **{name: getattr(self, name) for name in names}, "estimated_by_measured": ratio}
+        names = ("flops_step", "state", "activations", "memory", "matmul_share")
+        return {**asdict(self), **{name: getattr(self, name) for name in names}}
 
 
 def measure_step_costs(recipe: Recipe, steps: int = 3) -> StepCosts:
@@ -187,7 +169,6 @@ def _measure(parts: ModelComponents, trainer: Trainer, steps: int) -> StepCosts:
         saved.append(size)
     with FlopCounterMode(display=False) as counter:
         trainer.optimizer.step()
-    calls = _count_calls(trainer, _first_rows(batch, ROWS[0]))
     ratio = len(_first_rows(batch, ROWS[1]).rows) - len(_first_rows(batch, ROWS[0]).rows)
     per_row = (saved[1] - saved[0]) / ratio if ratio else float(saved[0])
     trained = [p for p in parts.model.parameters() if p.requires_grad]
@@ -212,9 +193,6 @@ def _measure(parts: ModelComponents, trainer: Trainer, steps: int) -> StepCosts:
         activations_row=per_row,
         checkpoint=stored + average + optimizer + extra,
         matmul_rate=measure_matmul_rate(device, train.precision),
-        copy_rate=measure_copy_rate(device),
-        calls=calls,
-        call_s=measure_call_time(device),
         measured_s=min(times),
     )
 
@@ -250,27 +228,6 @@ def _loss_and_activations(trainer: Trainer, batch: Batch) -> tuple[Tensor, int]:
     return loss, sum(found.values())
 
 
-class _CallCounter(TorchDispatchMode):
-    """Counts the operations that are called inside it."""
-
-    def __init__(self):
-        super().__init__()
-        self.calls = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.calls += 1
-        return func(*args, **(kwargs or {}))
-
-
-def _count_calls(trainer: Trainer, batch: Batch) -> int:
-    """Operations of a step, which do not depend on the number of rows: each part's loss, and one update."""
-    with _CallCounter() as loss:
-        trainer.loss(batch).per_sample.sum().backward()
-    with _CallCounter() as update:
-        trainer.optimizer.step()
-    return trainer.train.accumulate * loss.calls + update.calls
-
-
 def seconds_of(act: Callable[[], object], device: torch.device) -> float:
     """Seconds that an action takes on a device."""
     _wait(device)
@@ -292,31 +249,7 @@ def measure_matmul_rate(device: torch.device, precision: str) -> float:
     n = 512 if device.type == "cpu" else 4096
     a, b = torch.ones(n, n, device=device), torch.ones(n, n, device=device)
     with torch.no_grad(), autocast(device, precision):
-        a @ b
         return 2 * n**3 / min(seconds_of(lambda: a @ b, device) for _ in range(_REPEATS))
-
-
-def measure_copy_rate(device: torch.device) -> float:
-    """Bytes that a copy of a large tensor reads and writes per second."""
-    source = torch.ones(2**24 if device.type == "cpu" else 2**28, device=device)
-    target = torch.empty_like(source)
-    target.copy_(source)
-    moved = 2 * source.numel() * source.element_size()
-    return moved / min(seconds_of(lambda: target.copy_(source), device) for _ in range(_REPEATS))
-
-
-def measure_call_time(device: torch.device) -> float:
-    """Seconds of one operation on a few numbers, of which autograd records the half, as in a step."""
-    x = torch.ones(8, device=device, requires_grad=True)
-
-    def hundred() -> None:
-        y = x
-        for _ in range(50):
-            y = y * 1.01
-        y.sum().backward()
-
-    hundred()
-    return min(seconds_of(hundred, device) for _ in range(_REPEATS)) / 100
 
 
 def _bytes(tensors: Any) -> int:
