@@ -52,8 +52,8 @@ def _cost_lines(recipe: Recipe, costs: StepCosts) -> list[str]:
         f"FLOPs     {costs.flops_step / 1e9:.4g} G in a step: {costs.flops_row / 1e9:.4g} G for each example, forward "
         f"and backward, and {costs.flops_optimizer / 1e9:.4g} G for the optimizer",
         f"time      {costs.measured_s:.4g} s a step, measured here{length}",
-        f"          {costs.flops_step / costs.measured_s / 1e9:.4g} GFLOP/s, {costs.matmul_share:.0%} of what a product "
-        f"of large matrices reaches here ({costs.matmul_rate / 1e9:.4g} GFLOP/s)",
+        f"          {costs.flops_step / costs.measured_s / 1e9:.4g} GFLOP/s, {costs.matmul_share:.0%} of what a "
+        f"product of large matrices reaches here ({costs.matmul_rate / 1e9:.4g} GFLOP/s)",
         f"memory    {costs.memory / mega:.0f} MiB: weights {costs.weights / mega:.0f}, gradients "
         f"{costs.gradients / mega:.0f}, average {costs.average / mega:.0f}, optimizer {costs.optimizer / mega:.0f}, "
         f"activations {costs.activations / mega:.0f} ({costs.activations_row / mega:.3g} for each example)",

@@ -15,6 +15,7 @@ backward pass costs two). One evaluation in `evaluation_interval` steps therefor
 from __future__ import annotations
 
 import copy
+import functools
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -122,7 +123,7 @@ class HeldOutCallback(PeriodicCallback):
 
     def __init__(self, recipe: Recipe, build: Callable[[], Dataset | None], every: int | None = None):
         super().__init__(every or evaluation_interval(recipe.train.batch), 1)
-        self.build, self.stops = build, recipe.train.until == "plateau"
+        self.build, self.stops = functools.cache(build), recipe.train.until == "plateau"
         self.plateau, self.gap_was_reported = Plateau(HELD_OUT), False
         self._examples: tuple[FixedExamples, FixedExamples] | None = None
         self._digest: Tensor | None = None
