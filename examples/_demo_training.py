@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -140,7 +141,9 @@ class LiveTraining:
         except BadInput:  # deleted by the training, which keeps the latest ones only
             return False
         samples = pipeline.sample(count=part.count, seed=0, batch=part.count)
-        paths = samples.save(self.out / RECIPE, overwrite=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of values out of range: the page shows what is half-trained
+            paths = samples.save(self.out / RECIPE, overwrite=True)
         labels = [str(conditions["label"]) for conditions in samples.conditions]
         found = [recognise_main_shape(media) for media in samples.media]
         part.shown = [(f"{RECIPE}/{p.name}", label, seen) for p, label, seen in zip(paths, labels, found, strict=True)]
