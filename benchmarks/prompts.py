@@ -21,7 +21,7 @@ relation  asked relations (above, left of, ...) that hold between shapes of thes
 all       pictures in which all of this is right
 
 Sounds: family, pitch, length, sweep, noise, echo, and sounds in which all of them are right. The family of a sound that
-has noise in the place of tones is never right.
+has noise in the place of tones is never right. Besides, the median of the peaks, and the share of sounds that peak above full scale.
 """
 
 from __future__ import annotations
@@ -85,21 +85,29 @@ def read_sounds(sounds: Sequence[Tensor], asked: Sequence[Mapping[str, Any]], sp
     return [{name: [wanted[name] == row[name]] for name in effects.CHOICES} for wanted, row in rows]
 
 
+def measure_peaks(sounds: Sequence[Tensor]) -> dict[str, float]:
+    """The median of the peaks, and the share of sounds that peak above full scale."""
+    peaks = torch.stack([sound.abs().max() for sound in sounds])
+    return {"median peak": float(peaks.median()), "peak above full scale": float((peaks > 1).float().mean())}
+
+
 class Reader(NamedTuple):
     """How samples of a dataset are compared with prompts.
 
     Attributes:
         read: (samples, attributes that were asked for, media specification) -> what is right in each sample.
         synonyms: Words of captions -> words that are in no caption.
+        measure: samples -> what is measured of all of them together, by name.
     """
 
     read: Callable[[Sequence[Tensor], Sequence[Mapping[str, Any]], MediaSpec], list[Answers]]
     synonyms: Mapping[str, str]
+    measure: Callable[[Sequence[Tensor]], dict[str, float]] = lambda samples: {}
 
 
 READERS = {
     "image/shapes": Reader(read_pictures, scenes.SYNONYMS),
-    "audio/synth_sfx": Reader(read_sounds, effects.SYNONYMS),
+    "audio/synth_sfx": Reader(read_sounds, effects.SYNONYMS, measure_peaks),
 }
 
 
@@ -161,6 +169,8 @@ def measure(run: str, args: Namespace) -> Table:
                 continue
             low, high = wilson_interval(share, number)
             table.add(f"{title}: {name}", share, "{:.1%}", f"{low:.1%} to {high:.1%}, of {number}")
+        for name, value in reader.measure(media).items():
+            table.add(f"{title}: {name}", value, "{:.2f}")
     if args.sheet:
         trained.components.modality.sheet(Path(args.sheet), made[:32], prompts[:32])
     return table
