@@ -61,16 +61,16 @@ def train(ranks: Ranks, *changes: str) -> dict[str, torch.Tensor]:
     fit_conditions(parts.model, data)
     parts.model.double()
     trainer = Float64Trainer(parts, data, torch.device("cpu"), ranks)
+    trainer.shard()
     found = {}
     for step in range(STEPS):
         result = trainer.train_step(step / STEPS)
         rows = {"loss": result.loss, "per_sample": result.per_sample, "grad_norm": result.grad_norm, **result.logged}
         found |= {f"step {step} {name}": value.detach().clone() for name, value in rows.items()}
     trainer.close()
-    models = {"model": trainer.model, "average": trainer.ema.model}
-    return found | {
-        f"{name}.{key}": value for name, model in models.items() for key, value in model.state_dict().items()
-    }
+    saved = trainer.act_on_rank_0(trainer.state_to_save) or {}
+    states = {name: part.state_dict() if isinstance(part, torch.nn.Module) else part for name, part in saved.items()}
+    return found | {f"{name}.{key}": value for name, state in states.items() for key, value in state.items()}
 
 
 def scenario_same_weights(ranks, folder):
@@ -132,7 +132,7 @@ def scenario_one_rank_writes(ranks, folder):
 
     sys.addaudithook(hook)
     run_training(ranks, folder / "run-2", "train.steps=3", "train.decay=none")
-    counts = ranks._gather_json(changed)
+    counts = ranks.gather_json(changed)
     if ranks.writes:
         (folder / "changed.json").write_text(json.dumps(counts))
 
@@ -151,7 +151,7 @@ def scenario_resume(ranks, folder):
     ranks.wait()
     run_training(ranks, folder / "run-2", "train.steps=9", "train.decay=none", resume=6)
     Trainer.loss = true
-    both = [row for rows in ranks._gather_json(seen) for row in rows]
+    both = [row for rows in ranks.gather_json(seen) for row in rows]
     if ranks.writes:
         (folder / "order.json").write_text(json.dumps(sorted(both)))
 
@@ -244,7 +244,7 @@ def run_training(ranks, folder, *changes, resume=0):
 def report(ranks, path, said):
     """Write what each rank said and the step at which it ended."""
     ranks.ends_together = False
-    both = ranks._gather_json([said, made.last.step])
+    both = ranks.gather_json([said, made.last.step])
     if ranks.writes:
         path.write_text(json.dumps(both))
 
@@ -254,9 +254,14 @@ def write(ranks, path, tensors):
         save_file({name: value.contiguous() for name, value in tensors.items()}, path)
 
 
-if __name__ == "__main__":
+def run_scenarios(scenarios):
+    """Run the functions of a module whose names start with `scenario_`, in their order."""
     warnings.simplefilter("ignore")
     joined = join_ranks(timeout=120)
-    for name, scenario in list(globals().items()):
+    for name, scenario in list(scenarios.items()):
         if name.startswith("scenario_"):
             scenario(joined, Path(sys.argv[1]))
+
+
+if __name__ == "__main__":
+    run_scenarios(globals())
