@@ -6,6 +6,8 @@ Each scenario writes its results as rank 0 to FOLDER; the tests compare them wit
 import json
 import os
 import signal
+import socket
+import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -14,6 +16,7 @@ import torch
 from safetensors.torch import save_file
 from sonolux.core.config.load import load_recipe_text
 from sonolux.core.objectives.base import StepRandomNumbers
+from sonolux.core.pipeline.preview import PreviewCallback
 from sonolux.core.training.build import build_dataset, build_model_components, fit_codec, fit_conditions
 from sonolux.core.training.distributed import JoinedRanks, Ranks, join_ranks
 from sonolux.core.training.run import RunFailed, TrainingRun
@@ -229,9 +232,10 @@ def scenario_lost_rank(ranks, folder):
         os._exit(0)
 
 
-def made(ranks, folder, *changes):
+def made(ranks, folder, *changes, previews=False):
     recipe = load_recipe_text(SOUNDS, overrides=list(changes), bare_section=None)
-    made.last = TrainingRun(recipe, folder, lambda _: None, False, ranks=ranks)
+    callbacks = [PreviewCallback(recipe)] if previews else []
+    made.last = TrainingRun(recipe, folder, lambda _: None, False, callbacks, ranks=ranks)
     return made.last
 
 
@@ -252,6 +256,44 @@ def report(ranks, path, said):
 def write(ranks, path, tensors):
     if ranks.writes:
         save_file({name: value.contiguous() for name, value in tensors.items()}, path)
+
+
+def environment(**more: str) -> dict[str, str]:
+    """The environment of a process that imports the package that is tested, without torchrun's variables."""
+    root = str(Path(sys.modules["sonolux"].__file__).resolve().parents[1])
+    paths = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+    return {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", **more}
+
+
+def run_pair(script: str, folder: Path, codes: tuple[int, int] = (0, 0), **variables: str) -> Path:
+    """Run the scenarios of a script on two ranks, which must end with these codes; the folder of the results."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        place = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, script, str(folder)],
+            env=environment(RANK=rank, LOCAL_RANK=rank, **place, **variables),
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in "01"
+    ]
+    try:
+        errors = [process.communicate(timeout=500)[1] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert tuple(process.returncode for process in processes) == codes, "\n".join(errors)
+    return folder
+
+
+def check_equal(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    """Equal to 1e-6 of the largest element of each tensor."""
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        error = float((found[name] - value).abs().max())
+        assert error <= 1e-6 * float(value.abs().max()), f"{name}: {error}"
 
 
 def run_scenarios(scenarios):

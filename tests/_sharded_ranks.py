@@ -1,22 +1,28 @@
 """One of the ranks of a sharded training: `python tests/_sharded_ranks.py FOLDER`, see `_ranks.py`."""
 
 import json
+import os
 
 import torch
 from _ranks import made, run_scenarios, run_training, train, write
 from sonolux.core.training import sharding
 from sonolux.core.training.distributed import JoinedRanks, Ranks
 from sonolux.core.training.ema import ShardedEMA
-from sonolux.core.training.optimizers.muon import _MuonAdamW
+from sonolux.core.training.optimizers.muon import Muon
+from sonolux.core.training.run import RunFailed
+from sonolux.core.training.step import Trainer
 
 VARIANTS = {
     "adamw": [],
-    "accumulated": ["train.accumulate=2"],
-    "checkpointed": ["train.checkpoint_activations=true"],
+    "accumulated": ["train.accumulate=2", "train.checkpoint_activations=true"],
     "muon": ["train.optimizer={use: muon, lr: 0.01}"],
-    "transformer": ["network={use: audio/dit, size: nano, patch: 4, skips: true, dropout: 0.1}", "conditioning.caption=null"],
+    "transformer": [
+        "network={use: audio/dit, size: nano, patch: 4, skips: true, dropout: 0.1}",
+        "conditioning.caption=null",
+    ],
 }
 FULL = "train.shard=full"
+BF16 = ["train.steps=3", "train.precision=bf16"]
 
 
 def scenario_same_weights(ranks, folder):
@@ -34,7 +40,7 @@ def scenario_planted(ranks, folder):
         "conditions not summed": ("adamw", JoinedRanks, "sum_gradients", lambda self, modules: None),
         "unused weights decayed": ("adamw", sharding, "_without_unconditional", lambda network, inputs: None),
         "average not updated": ("adamw", ShardedEMA, "update", lambda self, model, step: None),
-        "orthogonalised parts": ("muon", _MuonAdamW, "_whole", lambda self, p, update: update),
+        "orthogonalised parts": ("muon", Muon, "shard", lambda self, optimizer, shards: None),
     }
     for name, (variant, owner, attribute, wrong) in planted.items():
         right = getattr(owner, attribute)
@@ -44,21 +50,42 @@ def scenario_planted(ranks, folder):
 
 
 def scenario_resume(ranks, folder):
-    """Four steps with two sharded ranks, two with one process, three with two sharded ranks; previews and all."""
+    """Four steps with two sharded ranks, two with one process, three with two sharded ranks, and a preview."""
     common = ["train.decay=none", FULL]
     run_training(ranks, folder / "run", "train.steps=4", *common)
     if ranks.writes:
         run_training(Ranks(), folder / "run", "train.steps=6", *common, resume=4)
     ranks.wait()
-    run_training(ranks, folder / "run", "train.steps=9", *common, "train.preview_every=3", resume=6)
-    parts = [part.numel() for part in made.last.trainer.shards.parts]
-    counts = ranks.gather_json([sum(parts), made.last.trainer.optimizer.param_groups[0]["params"][0].shape[0]])
+    run = made(ranks, folder / "run", "train.steps=9", *common, "sample.count=2", "sample.steps=2", previews=True)
+    run.prepare(folder / "run/checkpoints/step-00000006.safetensors")
+    shards = run.trainer.shards
+    sizes = [[part.numel() for part in shards.parts if shards.is_divided(part) == divided] for divided in (True, False)]
+    counts = ranks.gather_json([sum(map(sum, sizes)), *map(sum, sizes)])
     if ranks.writes:
-        (folder / "counts.json").write_text(json.dumps([counts, sum(p.numel() for p in made.last.parts.model.parameters())]))
+        whole = sum(p.numel() for p in run.parts.model.parameters())
+        (folder / "counts.json").write_text(json.dumps([counts, whole]))
+    run.run()
 
 
 def scenario_bf16(ranks, folder):
-    write(ranks, folder / "bf16.safetensors", train(ranks, "train.precision=bf16", FULL))
+    run_training(ranks, folder / "bf16", *BF16, FULL)
+
+
+def scenario_lost_rank(ranks, folder):
+    """Rank 1 ends in its third step, inside of the exchange of weights."""
+    true = Trainer.loss
+
+    def loss(self, batch):
+        if ranks.rank == 1 and self.step == 2:
+            os._exit(0)
+        return true(self, batch)
+
+    Trainer.loss = loss
+    try:
+        run_training(ranks, folder / "lost", "train.steps=1000", FULL)
+    except RunFailed as error:
+        (folder / "lost.json").write_text(json.dumps(str(error)))
+        os._exit(0)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,133 @@
+"""Ranks that keep a part of the weights each train as one process does: over gloo, on the CPU.
+
+One pair of processes runs all scenarios of `tests/_sharded_ranks.py`.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+from safetensors.torch import load_file
+from sonolux.core.config.load import load_recipe_text
+from sonolux.core.testing.mutation import assert_caught
+from sonolux.core.training.checkpoint import newest_checkpoint
+from sonolux.core.training.distributed import Ranks
+from sonolux.core.training.optimizers.base import Optimizer
+from sonolux.core.training.run import TrainingRun
+from sonolux.core.types import BadInput
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+import _ranks
+import _sharded_ranks
+from _ranks import check_equal
+
+pytestmark = [
+    pytest.mark.skipif(not dist.is_available() or not dist.is_gloo_available(), reason="torch has no gloo"),
+    pytest.mark.skipif(os.name == "nt", reason="the ranks are those of POSIX systems"),
+    pytest.mark.slow,
+]
+PLANTED = {
+    "averaged": "adamw",
+    "norm of a part": "adamw",
+    "conditions not summed": "adamw",
+    "unused weights decayed": "adamw",
+    "average not updated": "adamw",
+    "orthogonalised parts": "muon",
+}
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    """The folder of the results of two ranks."""
+    return _ranks.run_pair(_sharded_ranks.__file__, tmp_path_factory.mktemp("sharded"))
+
+
+@pytest.fixture(scope="module")
+def alone():
+    """name of a variant -> results of one process, which has no shards."""
+    found = {name: _ranks.train(Ranks(), *changes) for name, changes in _sharded_ranks.VARIANTS.items()}
+    return {name: {key: value.contiguous() for key, value in one.items()} for name, one in found.items()}
+
+
+@pytest.mark.parametrize("variant", _sharded_ranks.VARIANTS)
+def test_two_sharded_ranks_train_as_one_process(pair, alone, variant):
+    found = load_file(pair / f"{variant}.safetensors")
+    assert found["step 3 loss"].dtype == torch.float64
+    check_equal(found, alone[variant])
+
+
+@pytest.mark.parametrize("error", PLANTED)
+def test_planted_errors_are_caught(pair, alone, error):
+    assert_caught(check_equal, load_file(pair / f"{error}.safetensors"), alone[PLANTED[error]])
+
+
+def rows_of(run: Path) -> list[dict]:
+    """The lines of a run's log."""
+    return [json.loads(line) for line in (run / "metrics.jsonl").open()]
+
+
+def train_alone(folder: Path, *changes: str) -> Path:
+    """Train with one process; the checkpoint."""
+    recipe = load_recipe_text(_ranks.SOUNDS, overrides=list(changes), bare_section=None)
+    run = TrainingRun(recipe, folder, lambda _: None, False)
+    run.prepare()
+    return run.run()
+
+
+def test_bf16_is_close_to_one_process(pair, tmp_path):
+    train_alone(tmp_path / "run", *_sharded_ranks.BF16)
+    for found, row in zip(rows_of(pair / "bf16"), rows_of(tmp_path / "run"), strict=True):
+        assert found["loss"] == pytest.approx(row["loss"], rel=2e-2)
+        assert found["grad_norm"] == pytest.approx(row["grad_norm"], rel=5e-2)
+    weights = load_file(newest_checkpoint(pair / "bf16"))
+    assert weights["model.network.stem.weight"].dtype == torch.float32
+
+
+def test_each_rank_keeps_a_part(pair):
+    counts, whole = json.loads((pair / "counts.json").read_text())
+    for own, divided, replicated in counts:
+        assert divided + replicated == own and divided < 0.55 * (whole - replicated) and replicated < 0.5 * whole
+    assert sum(divided for _, divided, _ in counts) + counts[0][2] == whole
+
+
+def test_run_continues_with_another_number_of_ranks(pair, tmp_path):
+    last = train_alone(tmp_path / "run", "train.steps=9", "train.decay=none")
+    whole, found = load_file(last), load_file(newest_checkpoint(pair / "run"))
+    assert whole.keys() == found.keys()
+    for part in ("model.", "ema.", "optimizer."):
+        flat = [torch.cat([v.double().flatten() for k, v in f.items() if k.startswith(part)]) for f in (whole, found)]
+        assert float((flat[1] - flat[0]).norm() / flat[0].norm()) < 1e-2, part  # float32, and Adam enlarges rounding
+    rows = [rows_of(pair / "run"), rows_of(tmp_path / "run")]
+    assert [row["step"] for row in rows[0]] == list(range(1, 10))
+    for found_row, row in zip(*rows, strict=True):
+        assert found_row["loss"] == pytest.approx(row["loss"], rel=1e-3)
+        assert found_row["grad_norm"] == pytest.approx(row["grad_norm"], rel=1e-3)
+
+
+def test_rank_0_makes_previews_of_the_whole_average(pair):
+    assert sorted(path.name for path in (pair / "run/previews").iterdir()) == ["step-00000009.png"]
+
+
+def test_lost_rank_is_one_error(pair):
+    said = json.loads((pair / "lost.json").read_text())
+    assert said.startswith("another process of this run ended") and "sonolux train --resume" in said
+
+
+def test_optimizer_that_needs_whole_tensors_is_refused():
+    class Mine(Optimizer):
+        def make(self, model):
+            return torch.optim.SGD(model.parameters())
+
+    with pytest.raises(BadInput, match=r"train\.shard: the optimizer Mine does not say that it can update parts"):
+        Mine().shard(None, None)
+
+
+def test_one_process_shards_nothing(tmp_path):
+    recipe = load_recipe_text(_ranks.SOUNDS, overrides=["train.shard=full", "train.steps=1"], bare_section=None)
+    run = TrainingRun(recipe, tmp_path / "run", lambda _: None, False)
+    run.prepare()
+    assert run.trainer.shards is None and run.run().is_file()
