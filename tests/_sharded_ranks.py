@@ -11,6 +11,7 @@ from sonolux.core.training.ema import ShardedEMA
 from sonolux.core.training.optimizers.muon import Muon
 from sonolux.core.training.run import RunFailed
 from sonolux.core.training.step import Trainer
+from sonolux.core.types import BadInput
 
 VARIANTS = {
     "adamw": [],
@@ -28,6 +29,18 @@ BF16 = ["train.steps=3", "train.precision=bf16"]
 def scenario_same_weights(ranks, folder):
     for name, changes in VARIANTS.items():
         write(ranks, folder / f"{name}.safetensors", train(ranks, *changes, FULL))
+
+
+def scenario_hybrid(ranks, folder):
+    """Two machines of one process each."""
+    os.environ["LOCAL_WORLD_SIZE"] = "1"
+    write(ranks, folder / "hybrid.safetensors", train(ranks, "train.shard=hybrid"))
+    os.environ["LOCAL_WORLD_SIZE"] = str(1 + ranks.rank)
+    try:
+        train(ranks, "train.shard=hybrid")
+    except BadInput as error:
+        (folder / f"hybrid-{ranks.rank}.txt").write_text(str(error))
+    os.environ.pop("LOCAL_WORLD_SIZE")
 
 
 def scenario_planted(ranks, folder):
@@ -72,11 +85,11 @@ def scenario_bf16(ranks, folder):
 
 
 def scenario_lost_rank(ranks, folder):
-    """Rank 1 ends in its third step, inside of the exchange of weights."""
+    """Rank 1 ends in its fourth step, while the other one waits for its part of the weights."""
     true = Trainer.loss
 
     def loss(self, batch):
-        if ranks.rank == 1 and self.step == 2:
+        if ranks.rank == 1 and self.step == 3:
             os._exit(0)
         return true(self, batch)
 

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 from ..util.errors import BadInput
 from ..util.messages import format_first, format_names, shorten
-from ..util.paths import expand_home, is_url, url_of
+from ..util.paths import expand_home
 from ..util.progress import with_progress
 
 T = TypeVar("T")
@@ -63,11 +63,6 @@ def require_folder(root: Path | str | None, key: str = "data.root") -> Path:
         folder = expand_home(root)
     except BadInput as error:
         raise BadInput(f"{key}: {error}") from None
-    if is_url(folder):
-        raise BadInput(
-            f"{key}: {url_of(folder)} is not a folder of this machine; of other places shards are read: "
-            "`sonolux prepare FOLDER --shards N` writes them, and data.manifest names their list"
-        )
     try:
         is_folder = stat.S_ISDIR(os.stat(folder).st_mode)
     except (OSError, ValueError) as error:

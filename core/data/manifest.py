@@ -22,7 +22,7 @@ from ..util.atomic_replace import replace_whole_file
 from ..util.errors import BadInput
 from ..util.json_files import StoredRecord
 from ..util.messages import format_argument, format_command
-from ..util.paths import expand_home
+from ..util.paths import expand_home, is_url, url_of
 from .files import content_hash, format_path, require_folder
 from .shards import MOST_SHARDS, check_shards, holds_shards
 from .tables import locate_file
@@ -107,8 +107,9 @@ class Manifest:
 
 def write_manifest(path: Path, header: ManifestHeader, lines: Iterable[ManifestLine]) -> None:
     """Write a whole manifest atomically: if it fails, the old one is not changed."""
+    first = {name: value for name, value in asdict(header).items() if name != "shards" or value}
     with replace_whole_file(path) as part, open(part, "w", encoding="utf-8") as file:
-        file.writelines(format_manifest_line(row) for row in (asdict(header), *lines))
+        file.writelines(format_manifest_line(row) for row in (first, *lines))
 
 
 def format_manifest_line(line: ManifestLine) -> str:
@@ -280,6 +281,11 @@ def require_media_folder(root: Path | str | None, manifest: Manifest | None) -> 
     """
     if manifest is not None and root is not None and holds_shards(expand_home(root), manifest.header.shards):
         return expand_home(root)
+    if root is not None and is_url(root):
+        raise BadInput(
+            f"data.root: {url_of(Path(root))} is not a folder of this machine; of other places shards are read: "
+            "`sonolux prepare FOLDER --shards N` writes them, and data.manifest names their list"
+        )
     return require_folder(root)
 
 

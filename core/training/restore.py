@@ -1,17 +1,49 @@
-"""A trainer as it was when a checkpoint was saved."""
+"""Data and trainer of a run that continues, as they were when a checkpoint was saved."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 
-from ..types import BadInput, Dataset
-from .build import ModelComponents
+from ..config.recipe import Recipe
+from ..data.splits import recorded_training_hashes
+from ..types import BadInput, Dataset, MediaSpec
+from .build import ModelComponents, build_dataset
 from .checkpoint import load_codec, load_optimizer, load_weights
 from .distributed import Ranks
 from .header import CheckpointHeader
+from .run_dir import RunDir
 from .step import Trainer
+
+
+def read_training_data(recipe: Recipe, folder: RunDir, resumed: bool) -> tuple[Dataset, MediaSpec, frozenset[str]]:
+    """The training split of a run.
+
+    Args:
+        recipe: The recipe.
+        folder: The run folder.
+        resumed: Whether the run in the folder continues: files that it was trained on stay in this split.
+
+    Returns:
+        The dataset, the properties of the media with its classes, and the hashes of the files that the run in the
+        folder was trained on.
+
+    Raises:
+        BadInput: The data cannot be used; if they were moved, the message names the remedy.
+    """
+    recorded: frozenset[str] = frozenset()
+    if resumed:
+        with suppress(BadInput):  # a damaged list is reported with the changes of the data
+            recorded = recorded_training_hashes(folder.path / "data.jsonl")
+    try:
+        return *build_dataset(recipe, recorded=recorded), recorded
+    except BadInput as error:
+        root = recipe.data.params.get("root")
+        if not resumed or not isinstance(root, (str, Path)) or Path(root).expanduser().exists():
+            raise
+        raise BadInput(f"{error}. If the data was moved: {folder.resume_command} data.root=NEW") from error
 
 
 def restore_trainer(

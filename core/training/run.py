@@ -5,15 +5,13 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 from ..codecs.base import LearnedCodec
 from ..config.recipe import Recipe
 from ..data.loader import TooManyExamplesLost
-from ..data.splits import recorded_training_hashes
-from ..types import BadInput, Dataset, MediaSpec
+from ..types import BadInput, Dataset
 from ..util.interrupts import Interrupted, SignalHandler, defer_signals
 from ..util.messages import format_count, print_lines
 from ..util.progress import progress_bar as progress
@@ -33,7 +31,7 @@ from .held_out import HeldOutCallback
 from .latents import make_latent_cache, wants_latent_cache
 from .log import MetricsLog
 from .lr import TrainingBudget
-from .restore import restore_trainer
+from .restore import read_training_data, restore_trainer
 from .run_dir import RunDir
 from .run_messages import describe_end, describe_run
 from .step import StepResult, Trainer
@@ -119,7 +117,7 @@ class TrainingRun:
         try:
             if resume is None:
                 self.folder.check_unused(overwrite)
-            data, found = self._data(resume is not None)
+            data, found, self._recorded = read_training_data(self.recipe, self.folder, resume is not None)
             self.parts: ModelComponents = build_model_components(self.recipe, found)
             check_conditions(self.parts, data)
             for callback in self.callbacks:
@@ -140,19 +138,6 @@ class TrainingRun:
             return build_dataset(self.recipe, "valid", self._recorded)[0]
         except EmptySplit:
             return None
-
-    def _data(self, resumed: bool) -> tuple[Dataset, MediaSpec]:
-        if resumed:
-            with suppress(BadInput):  # a damaged list is reported with the changes of the data
-                self._recorded = recorded_training_hashes(self.folder.path / "data.jsonl")
-        try:
-            return build_dataset(self.recipe, recorded=self._recorded)
-        except BadInput as error:
-            root = self.recipe.data.params.get("root")
-            if not resumed or not isinstance(root, (str, Path)) or Path(root).expanduser().exists():
-                raise
-            moved = f"{self.folder.resume_command} data.root=NEW"
-            raise BadInput(f"{error}. If the data was moved: {moved}") from error
 
     def close(self) -> None:
         """Unlock the folder. A run that was to replace another one is given up if it has saved no checkpoint."""

@@ -11,12 +11,14 @@ import pytest
 import soundfile
 import torch
 from PIL import Image
+from sonolux.core.config.load import load_recipe_text
 from sonolux.core.data import manifest as manifests
 from sonolux.core.data import shards
 from sonolux.core.data.loader import StepBatchDataset
 from sonolux.core.data.prepare.prepare import prepare_folder
 from sonolux.core.testing.mutation import assert_caught, planted_error
 from sonolux.core.types import BadInput, MediaSpec
+from sonolux.core.util.paths import is_url, url_of
 from sonolux.modalities.audio.datasets.folder import Folder as SoundFolder
 from sonolux.modalities.audio.prepare.prepare import SoundFolderAnalyzer
 from sonolux.modalities.image.datasets.folder import Folder as PictureFolder
@@ -188,6 +190,15 @@ def test_shards_behind_a_url(copied):
         build(kind, Path("nowhere://bucket"), manifest=out / "manifest.jsonl")
     with pytest.raises(BadInput, match=r"is not a folder of this machine; of other places shards are read"):
         build(kind, root)
+
+
+def test_url_in_a_recipe():
+    text = "recipe: 1\nname: a\nmodality: {use: image, size: 16}\ndata: {use: image/folder, root: %s}\n"
+    for root, expected in (("s3://bucket/a b", "s3:/bucket/a b"), ("s3:/bucket/x", "s3:/bucket/x")):
+        recipe = load_recipe_text(text % root, bare_section=None, partial=True)
+        assert str(recipe.data.params["root"]) == expected
+        assert url_of(recipe.data.params["root"]) == expected.replace(":/", "://")
+    assert not is_url("C:/pictures") and not is_url("pictures/s3:/x") and is_url(Path("gs://bucket"))
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut", "longer", "other bytes"])

@@ -1,7 +1,6 @@
 """Activation checkpointing: the same gradients in float64 with dropout, tokens and padding, with less memory."""
 
 import copy
-import weakref
 from contextlib import nullcontext
 from types import SimpleNamespace
 
@@ -14,8 +13,8 @@ from sonolux.core.nn.layers.dropout import keyed_dropout
 from sonolux.core.nn.layers.init import reset_parameters
 from sonolux.core.nn.unet import UNetND
 from sonolux.core.testing.mutation import assert_caught, planted_error
+from sonolux.core.testing.peak_memory import PeakMemory
 from sonolux.core.types import Conditioning, Tokens
-from torch.utils._python_dispatch import TorchDispatchMode
 
 SIZE = 16
 
@@ -81,34 +80,6 @@ def test_same_gradients(name):
 def test_planted_other_dropout_in_the_second_pass_is_caught(name):
     with planted_error(activation_checkpointing, "remember_dropout", nullcontext):
         assert_caught(check_same_gradients, NETWORKS[name][0], also=torch.utils.checkpoint.CheckpointError)
-
-
-class PeakMemory(TorchDispatchMode):
-    """The largest number of bytes of tensors that were made in the block and exist at the same time."""
-
-    def __init__(self):
-        super().__init__()
-        self.now = self.peak = 0
-        self._known: set[int] = set()
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
-        for tensor in result if isinstance(result, (tuple, list)) else [result]:
-            if isinstance(tensor, torch.Tensor):
-                self._add(tensor.untyped_storage())
-        return result
-
-    def _add(self, storage):
-        key, size = storage._cdata, storage.nbytes()
-        if key not in self._known:
-            self._known.add(key)
-            self.now += size
-            self.peak = max(self.peak, self.now)
-            weakref.finalize(storage, self._remove, key, size)
-
-    def _remove(self, key, size):
-        self._known.discard(key)
-        self.now -= size
 
 
 def check_less_memory(build, checkpointed=checkpoint_blocks) -> None:

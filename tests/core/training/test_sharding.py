@@ -60,6 +60,14 @@ def test_two_sharded_ranks_train_as_one_process(pair, alone, variant):
     check_equal(found, alone[variant])
 
 
+def test_machines_may_hold_a_copy_each(pair, alone):
+    check_equal(load_file(pair / "hybrid.safetensors"), alone["adamw"])
+    for rank in "01":
+        assert "the same number of processes on each machine, and they have [1, 2]" in (
+            pair / f"hybrid-{rank}.txt"
+        ).read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("error", PLANTED)
 def test_planted_errors_are_caught(pair, alone, error):
     assert_caught(check_equal, load_file(pair / f"{error}.safetensors"), alone[PLANTED[error]])
