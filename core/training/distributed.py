@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 TIMEOUT = 600.0
 """Seconds without an answer after which another rank counts as lost; a process that ended is noticed at once."""
 
-_BUCKET = 25 * 2**20  # bytes that are sent together
+BUCKET = 25 * 2**20
+"""Bytes that are sent together."""
+
 _GRACE = 3.0  # seconds that rank 0 has to report a failure first: nearly always all ranks have the same, a wrong recipe
 _VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
@@ -324,7 +326,7 @@ def _first_words(error: Exception) -> str:
 
 
 def _buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
-    """Tensors of one type and device, at most `_BUCKET` bytes together, or one larger tensor."""
+    """Tensors of one type and device, at most `BUCKET` bytes together, or one larger tensor."""
     groups: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
     for tensor in tensors:
         groups.setdefault((tensor.dtype, tensor.device), []).append(tensor)
@@ -332,7 +334,7 @@ def _buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
         bucket: list[Tensor] = []
         size = 0
         for tensor in group:
-            if bucket and size + tensor.nbytes > _BUCKET:
+            if bucket and size + tensor.nbytes > BUCKET:
                 yield bucket
                 bucket, size = [], 0
             bucket.append(tensor)

@@ -11,8 +11,9 @@ used. Whatever needs a whole tensor of a part asks `Shards.whole`, in which all 
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -24,7 +25,7 @@ from ..nn.activation_checkpointing import find_blocks
 from ..nn.model import ConditionedNetwork
 from ..types import BadInput, Conditioning
 from ..util.device import uses_bf16
-from .distributed import Ranks
+from .distributed import BUCKET, Ranks
 
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
@@ -49,6 +50,7 @@ class Shards:
     Attributes:
         parts: For every parameter of the model in its order: the parameter itself if it is whole on every rank, or a
             plain one that shares the memory of this rank's part.
+        count: Number of ranks that share one copy.
 
     Raises:
         BadInput: The machines have different numbers of processes, or the network has weights without rows.
@@ -60,6 +62,7 @@ class Shards:
         self.ranks, self.device, self._serving = ranks, device, False
         self._answers: dict[str, Callable[[], Any]] = {}
         self.mesh = _make_mesh(ranks, device, kind)
+        self.count = self.mesh.size(self.mesh.ndim - 1)
         before = list(model.parameters())
         self._divide(model, uses_bf16(device, precision))
         self._sources = list(model.parameters())
@@ -101,30 +104,56 @@ class Shards:
         """The shape of the tensor of which one of `parts` is a part."""
         return self._source_of[id(part)].shape
 
-    def whole(self, part: Tensor, value: Tensor) -> Tensor:
-        """The whole tensor of which every rank has a part, on all ranks.
+    def whole(self, parts: Sequence[Tensor], values: Iterable[Tensor]) -> Iterator[Tensor]:
+        """The whole tensors of which every rank has parts, on all ranks, in order.
+
+        Many are gathered together, since one exchange costs as much as some megabytes.
 
         Args:
-            part: The one of `parts` that is divided alike.
-            value: This rank's part.
+            parts: Of `parts`; one that is not divided gives its value itself.
+            values: values[i] is this rank's part, divided as parts[i].
         """
-        from torch.distributed.tensor import DTensor
+        bucket: list[tuple[torch.Size | None, Tensor]] = []
+        size = 0
+        for part, value in zip(parts, values, strict=True):
+            if bucket and (size > BUCKET or value.dtype != bucket[0][1].dtype):
+                yield from self._gather(bucket)
+                bucket, size = [], 0
+            bucket.append((self.whole_shape(part) if self.is_divided(part) else None, value.detach()))
+            size += value.nbytes
+        yield from self._gather(bucket)
 
-        if not self.is_divided(part):
-            return value
-        p: Any = self._source_of[id(part)]
-        with self.ranks.noticing_loss():
-            made = DTensor.from_local(
-                value, p.device_mesh, p.placements, run_check=False, shape=p.shape, stride=p.stride()
-            )
-            return made.full_tensor()
+    def _gather(self, bucket: Sequence[tuple[torch.Size | None, Tensor]]) -> Iterator[Tensor]:
+        divided = [(shape, value) for shape, value in bucket if shape is not None]
+        if divided:
+            ranges = [[self._rows(shape, rank) for rank in range(self.count)] for shape, _ in divided]
+            widths = [math.prod(shape[1:]) for shape, _ in divided]
+            lengths = [
+                [len(rows[rank]) * width for rows, width in zip(ranges, widths, strict=True)]
+                for rank in range(self.count)
+            ]
+            flat = torch.cat([value.reshape(-1) for _, value in divided])
+            flat = nn.functional.pad(flat, (0, max(map(sum, lengths)) - len(flat)))
+            gathered = flat.new_empty(self.count * len(flat))
+            with self.ranks.noticing_loss():
+                dist.all_gather_into_tensor(gathered, flat, group=self.mesh.get_group(self.mesh.ndim - 1))
+            of_ranks = [
+                one[: sum(own)].split(own) for one, own in zip(gathered.view(self.count, -1), lengths, strict=True)
+            ]
+            wholes = iter([torch.cat(pieces) for pieces in zip(*of_ranks, strict=True)])
+        for shape, value in bucket:
+            yield value if shape is None else next(wholes).view(shape)
+
+    def _rows(self, shape: torch.Size, rank: int) -> range:
+        """The rows of a tensor that a rank keeps, as FSDP2 divides them."""
+        step = -(-shape[0] // self.count)
+        return range(min(rank * step, shape[0]), min((rank + 1) * step, shape[0]))
 
     def own(self, part: Tensor, value: Tensor) -> Tensor:
         """This rank's part of a whole tensor, on the training device; one of `parts` is divided alike."""
         if self.is_divided(part):
-            count, index = self.mesh.size(-1), self.mesh.get_local_rank(self.mesh.ndim - 1)
-            begin = min(index * -(-len(value) // count), len(value))
-            value = value[begin : begin + len(part)]
+            rows = self._rows(value.shape, self.mesh.get_local_rank(self.mesh.ndim - 1))
+            value = value[rows.start : rows.stop]
         return value.to(self.device).contiguous()
 
     def divide_optimizer(self, optimizer: torch.optim.Optimizer) -> None:
@@ -193,8 +222,7 @@ class Shards:
     def collect_parts(self, values: Iterable[Tensor]) -> Mapping[int, Tensor]:
         """Index of a parameter -> its whole tensor on the host, on rank 0; values[i] is divided as `parts[i]`."""
         found = {}
-        for i, (part, value) in enumerate(zip(self.parts, values, strict=True)):
-            whole = self.whole(part, value)
+        for i, whole in enumerate(self.whole(self.parts, values)):
             if self.ranks.writes:
                 found[i] = whole.detach().cpu()
         return found

@@ -135,12 +135,12 @@ class Trainer:
             buffers = {key: value for key, value in self.model.state_dict().items() if key not in weights}
             found[name] = weights | (buffers if weights else {})
         divided = [part for group in self.optimizer.param_groups for part in group["params"]]
-        found["optimizer"] = {}
-        for key, value in optimizer_state(self.optimizer).items():
-            part = divided[int(key.partition(".")[0])]
-            whole = shards.whole(part, value) if value.ndim else value
-            if self.ranks.writes:
-                found["optimizer"][key] = whole.cpu()
+        state = optimizer_state(self.optimizer)
+        scalars = {key: value for key, value in state.items() if value.ndim == 0}
+        tensors = {key: value for key, value in state.items() if value.ndim}
+        parts = [divided[int(key.partition(".")[0])] for key in tensors]
+        wholes = zip(tensors, shards.whole(parts, tensors.values()), strict=True)
+        found["optimizer"] = scalars | {key: whole.cpu() for key, whole in wholes if self.ranks.writes}
         return found
 
     def train_step(self, progress: float) -> StepResult:

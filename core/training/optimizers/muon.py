@@ -94,22 +94,24 @@ class _MuonAdamW(torch.optim.Optimizer):
 
     def _muon(self, pairs: list[tuple[Tensor, Tensor]], group: dict[str, Any]) -> None:
         updates: dict[tuple[int, ...], list[tuple[Tensor, Tensor]]] = {}
+        given = []
         for p, grad in pairs:
             if not self.state[p]:
                 self.state[p]["momentum"] = torch.zeros_like(p)
             momentum = self.state[p]["momentum"]
             momentum.mul_(group["momentum"]).add_(grad)
-            update = self._whole(p, grad.add(momentum, alpha=group["momentum"])).flatten(1)
-            updates.setdefault(tuple(update.shape), []).append((p, update))
+            given.append(grad.add(momentum, alpha=group["momentum"]))
+        weights = [p for p, _ in pairs]
+        wholes = given if self.shards is None else self.shards.whole(weights, given)
+        for p, update in zip(weights, wholes, strict=True):
+            matrix = update.flatten(1)
+            updates.setdefault(tuple(matrix.shape), []).append((p, matrix))
         for shape, rows in updates.items():  # matrices of one shape together
             made = orthogonalise(torch.stack([update for _, update in rows]))
             scale = -_UPDATE * group["lr"] * max(shape) ** 0.5
             for (p, _), update in zip(rows, made, strict=True):
                 own = update if self.shards is None else self.shards.own(p, update)
                 p.mul_(1 - group["lr"] * group["weight_decay"]).add_(own.view_as(p), alpha=scale)
-
-    def _whole(self, p: Tensor, update: Tensor) -> Tensor:
-        return update if self.shards is None else self.shards.whole(p, update)
 
     def _adamw(self, pairs: list[tuple[Tensor, Tensor]], group: dict[str, Any]) -> None:
         for p, _ in pairs:

@@ -7,17 +7,20 @@ import json
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F
 from safetensors.torch import load_file
 from sonolux.core.config.load import load_recipe_text
-from sonolux.core.testing.mutation import assert_caught
+from sonolux.core.testing.mutation import assert_caught, planted_error
 from sonolux.core.training.checkpoint import newest_checkpoint
 from sonolux.core.training.distributed import Ranks
 from sonolux.core.training.optimizers.base import Optimizer
 from sonolux.core.training.run import TrainingRun
+from sonolux.core.training.sharding import Shards
 from sonolux.core.types import BadInput
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -139,3 +142,49 @@ def test_one_process_shards_nothing(tmp_path):
     run = TrainingRun(recipe, tmp_path / "run", lambda _: None, False)
     run.prepare()
     assert run.trainer.shards is None and run.run().is_file()
+
+
+def check_gathered(rank: int, count: int) -> None:
+    """Tensors of any number of rows, also fewer than ranks, whole ones and other types come back in order."""
+    generator = torch.Generator().manual_seed(0)
+    wholes = [torch.randn(rows, 3, generator=generator).double() for rows in (5, 1, 2, 4)]
+    wholes += [torch.randn(7, generator=generator), torch.randn(2, generator=generator)]
+    divided = [True, True, False, True, True, False]
+
+    def parts_of(number: int) -> list[torch.Tensor]:
+        return [
+            (w.chunk(count)[number] if number < len(w.chunk(count)) else w[:0]) if cut else w
+            for w, cut in zip(wholes, divided, strict=True)
+        ]
+
+    own, exchanged = parts_of(rank), []
+
+    def exchange(gathered, flat, group):
+        same = [
+            [p for p, d in zip(parts_of(k), divided, strict=True) if d and p.dtype == flat.dtype] for k in range(count)
+        ]
+        flats = [torch.cat([p.flatten() for p in parts]) for parts in same]
+        assert torch.equal(flat[: len(flats[rank])], flats[rank])
+        gathered.view(count, -1).copy_(torch.stack([F.pad(f, (0, len(flat) - len(f))) for f in flats]))
+        exchanged.append(flat.dtype)
+
+    shards = Shards.__new__(Shards)
+    shards.ranks, shards.count, shards.device = Ranks(), count, torch.device("cpu")
+    shards.mesh = SimpleNamespace(ndim=1, get_group=lambda axis: None, get_local_rank=lambda axis: rank)
+    shards._source_of = {id(p): w if d else p for p, w, d in zip(own, wholes, divided, strict=True)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dist, "all_gather_into_tensor", exchange)
+        found = list(shards.whole(own, own))
+    assert exchanged == [torch.float64, torch.float32]
+    for part, whole, expected in zip(own, found, wholes, strict=True):
+        assert torch.equal(whole, expected) and torch.equal(shards.own(part, expected), part)
+
+
+@pytest.mark.parametrize(("rank", "count"), [(0, 1), (0, 3), (1, 3), (2, 3), (3, 4)])
+def test_parts_of_uneven_tensors_are_gathered(rank, count):
+    check_gathered(rank, count)
+
+
+def test_planted_even_parts_are_caught():
+    with planted_error(Shards, "_rows", lambda self, shape, rank: range(rank * shape[0] // self.count, shape[0])):
+        assert_caught(check_gathered, 1, 3, also=(RuntimeError, ValueError))
