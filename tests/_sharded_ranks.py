@@ -2,6 +2,7 @@
 
 import json
 import os
+from types import SimpleNamespace
 
 import torch
 from _ranks import made, run_scenarios, run_training, train, write
@@ -47,9 +48,11 @@ def scenario_planted(ranks, folder):
     """What shards do wrong if gradients are averaged, norms are of parts only, weights of no row are decayed, ..."""
     from torch.distributed.fsdp import FSDPModule
 
+    gather = torch.distributed.all_gather
+    without_sums = SimpleNamespace(all_reduce=lambda *args, **options: None, all_gather=gather)
     planted = {
         "averaged": ("adamw", FSDPModule, "set_gradient_divide_factor", lambda self, factor: None),
-        "norm of a part": ("adamw", torch.distributed, "all_reduce", lambda *args, **options: None),
+        "norm of a part": ("adamw", sharding, "dist", without_sums),
         "conditions not summed": ("adamw", JoinedRanks, "sum_gradients", lambda self, modules: None),
         "unused weights decayed": ("adamw", sharding, "_without_unconditional", lambda network, inputs: None),
         "average not updated": ("adamw", ShardedEMA, "update", lambda self, model, step: None),

@@ -88,6 +88,8 @@ class Shards:
             reduce_dtype=torch.float32 if bf16 else None,
             cast_forward_inputs=False,  # the number of the noise level needs float32; autocast converts what it should
         )
+        # The output is a view, of which FSDP2 warns: a change in place would leave out its hooks.
+        network.register_forward_hook(lambda module, inputs, output: output.clone())
         for module in (*find_blocks(network), network):
             fully_shard(module, mesh=self.mesh, mp_policy=policy, ignored_params=whole)
         network.register_forward_pre_hook(_without_unconditional, prepend=True)
@@ -134,12 +136,10 @@ class Shards:
             ]
             flat = torch.cat([value.reshape(-1) for _, value in divided])
             flat = nn.functional.pad(flat, (0, max(map(sum, lengths)) - len(flat)))
-            gathered = flat.new_empty(self.count * len(flat))
+            gathered = [torch.empty_like(flat) for _ in range(self.count)]
             with self.ranks.noticing_loss():
-                dist.all_gather_into_tensor(gathered, flat, group=self.mesh.get_group(self.mesh.ndim - 1))
-            of_ranks = [
-                one[: sum(own)].split(own) for one, own in zip(gathered.view(self.count, -1), lengths, strict=True)
-            ]
+                dist.all_gather(gathered, flat, group=self.mesh.get_group(self.mesh.ndim - 1))
+            of_ranks = [one[: sum(own)].split(own) for one, own in zip(gathered, lengths, strict=True)]
             wholes = iter([torch.cat(pieces) for pieces in zip(*of_ranks, strict=True)])
         for shape, value in bucket:
             yield value if shape is None else next(wholes).view(shape)
