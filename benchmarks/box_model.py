@@ -187,7 +187,7 @@ def make_folder(args: argparse.Namespace, target: Path, part: Path) -> None:
     if planned is not None and header.step < planned:
         print_lines(f"note: the run is not finished: step {header.step} of {planned}")
     header = replace(header, recipe=recipe_without_paths(run, header.recipe))
-    save_checkpoint(weights, header, {"ema": half_weights(run.model), "codec": run.codec}, None)
+    save_checkpoint(weights, header, {"ema": half_weights(run.model), "codec": run.codec})
     difference = largest_difference(run, sonolux.load(weights, device="cpu"), args.count)
     print_lines(f"largest difference of {args.count} samples: {difference:.2g} (tolerance {args.tolerance:g})")
     if not difference <= args.tolerance:

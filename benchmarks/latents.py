@@ -102,8 +102,8 @@ class Arm:
         """Write a checkpoint."""
         run, trainer, lengths = self.run, self.run.trainer, self.run.parts.clip_lengths
         header = CheckpointHeader(run.recipe.dump(), run.parts.spec, trainer.step, self.turns.seconds, lengths)
-        modules = {"model": trainer.model, "ema": trainer.ema.model, "codec": run.parts.codec}
-        save_checkpoint(path, header, modules, trainer.optimizer)
+        parts = {**trainer.state_to_save(), "codec": run.parts.codec}
+        save_checkpoint(path, header, parts)
         run.close()
         return path
 

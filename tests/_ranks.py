@@ -6,6 +6,8 @@ Each scenario writes its results as rank 0 to FOLDER; the tests compare them wit
 import json
 import os
 import signal
+import socket
+import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -14,6 +16,7 @@ import torch
 from safetensors.torch import save_file
 from sonolux.core.config.load import load_recipe_text
 from sonolux.core.objectives.base import StepRandomNumbers
+from sonolux.core.pipeline.preview import PreviewCallback
 from sonolux.core.training.build import build_dataset, build_model_components, fit_codec, fit_conditions
 from sonolux.core.training.distributed import JoinedRanks, Ranks, join_ranks
 from sonolux.core.training.run import RunFailed, TrainingRun
@@ -61,16 +64,16 @@ def train(ranks: Ranks, *changes: str) -> dict[str, torch.Tensor]:
     fit_conditions(parts.model, data)
     parts.model.double()
     trainer = Float64Trainer(parts, data, torch.device("cpu"), ranks)
+    trainer.shard()
     found = {}
     for step in range(STEPS):
         result = trainer.train_step(step / STEPS)
         rows = {"loss": result.loss, "per_sample": result.per_sample, "grad_norm": result.grad_norm, **result.logged}
         found |= {f"step {step} {name}": value.detach().clone() for name, value in rows.items()}
     trainer.close()
-    models = {"model": trainer.model, "average": trainer.ema.model}
-    return found | {
-        f"{name}.{key}": value for name, model in models.items() for key, value in model.state_dict().items()
-    }
+    saved = trainer.act_on_rank_0(trainer.state_to_save) or {}
+    states = {name: part.state_dict() if isinstance(part, torch.nn.Module) else part for name, part in saved.items()}
+    return found | {f"{name}.{key}": value for name, state in states.items() for key, value in state.items()}
 
 
 def scenario_same_weights(ranks, folder):
@@ -132,7 +135,7 @@ def scenario_one_rank_writes(ranks, folder):
 
     sys.addaudithook(hook)
     run_training(ranks, folder / "run-2", "train.steps=3", "train.decay=none")
-    counts = ranks._gather_json(changed)
+    counts = ranks.gather_json(changed)
     if ranks.writes:
         (folder / "changed.json").write_text(json.dumps(counts))
 
@@ -151,7 +154,7 @@ def scenario_resume(ranks, folder):
     ranks.wait()
     run_training(ranks, folder / "run-2", "train.steps=9", "train.decay=none", resume=6)
     Trainer.loss = true
-    both = [row for rows in ranks._gather_json(seen) for row in rows]
+    both = [row for rows in ranks.gather_json(seen) for row in rows]
     if ranks.writes:
         (folder / "order.json").write_text(json.dumps(sorted(both)))
 
@@ -229,9 +232,10 @@ def scenario_lost_rank(ranks, folder):
         os._exit(0)
 
 
-def made(ranks, folder, *changes):
+def made(ranks, folder, *changes, previews=False):
     recipe = load_recipe_text(SOUNDS, overrides=list(changes), bare_section=None)
-    made.last = TrainingRun(recipe, folder, lambda _: None, False, ranks=ranks)
+    callbacks = [PreviewCallback(recipe)] if previews else []
+    made.last = TrainingRun(recipe, folder, lambda _: None, False, callbacks, ranks=ranks)
     return made.last
 
 
@@ -244,7 +248,7 @@ def run_training(ranks, folder, *changes, resume=0):
 def report(ranks, path, said):
     """Write what each rank said and the step at which it ended."""
     ranks.ends_together = False
-    both = ranks._gather_json([said, made.last.step])
+    both = ranks.gather_json([said, made.last.step])
     if ranks.writes:
         path.write_text(json.dumps(both))
 
@@ -254,9 +258,52 @@ def write(ranks, path, tensors):
         save_file({name: value.contiguous() for name, value in tensors.items()}, path)
 
 
-if __name__ == "__main__":
+def environment(**more: str) -> dict[str, str]:
+    """The environment of a process that imports the package that is tested, without torchrun's variables."""
+    root = str(Path(sys.modules["sonolux"].__file__).resolve().parents[1])
+    paths = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+    return {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", **more}
+
+
+def run_pair(script: str, folder: Path, codes: tuple[int, int] = (0, 0), **variables: str) -> Path:
+    """Run the scenarios of a script on two ranks, which must end with these codes; the folder of the results."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        place = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, script, str(folder)],
+            env=environment(RANK=rank, LOCAL_RANK=rank, **place, **variables),
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in "01"
+    ]
+    try:
+        errors = [process.communicate(timeout=500)[1] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert tuple(process.returncode for process in processes) == codes, "\n".join(errors)
+    return folder
+
+
+def check_equal(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    """Equal to 1e-6 of the largest element of each tensor."""
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        error = float((found[name] - value).abs().max())
+        assert error <= 1e-6 * float(value.abs().max()), f"{name}: {error}"
+
+
+def run_scenarios(scenarios):
+    """Run the functions of a module whose names start with `scenario_`, in their order."""
     warnings.simplefilter("ignore")
     joined = join_ranks(timeout=120)
-    for name, scenario in list(globals().items()):
+    for name, scenario in list(scenarios.items()):
         if name.startswith("scenario_"):
             scenario(joined, Path(sys.argv[1]))
+
+
+if __name__ == "__main__":
+    run_scenarios(globals())

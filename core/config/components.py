@@ -30,7 +30,7 @@ from pydantic_core import core_schema
 from ..util import messages
 from ..util.errors import BadInput
 from ..util.messages import LONGEST_LINE, format_argument, quote_for_yaml, shorten
-from ..util.paths import expand_home
+from ..util.paths import expand_home, is_url
 from . import legacy, registry
 from .signature import (
     LISTS,
@@ -344,7 +344,8 @@ def _path(value: Any, handler: Callable[[Any], Any]) -> Any:
         return handler(value)
     trusted = _trust(value) >= TrustLevel.PATHS or not isinstance(value, PositionedValue)
     try:
-        path = Path(os.path.abspath((_base(value) or Path.cwd()) / expand_home(text, look=trusted)))
+        given = expand_home(text, look=trusted)
+        path = given if is_url(given) else Path(os.path.abspath((_base(value) or Path.cwd()) / given))
     except BadInput as error:
         raise recipe_error("refused", message=str(error)) from error
     return path if trusted else UnconfirmedPath(path)

@@ -52,6 +52,11 @@ class TrainSection(RecipeSection):
     """samples per optimiser step, over all processes"""
     accumulate: Annotated[int, Range(1, 1_000_000)] = 1
     """number of parts a batch is split into (gradient accumulation), to save memory"""
+    checkpoint_activations: bool = False
+    """compute blocks of the network again in the backward pass: much less memory, a step takes up to a third longer"""
+    shard: Literal["none", "full", "hybrid"] = "none"
+    """of several processes: full: each keeps a part of weights, average and optimizer state; hybrid: the processes of
+    each machine share one copy; none: each keeps all"""
     workers: Annotated[int, Range(0, 256)] | Literal["auto"] = "auto"
     """processes that load data; results do not depend on it; auto: on a GPU by the loading time, otherwise 0"""
     cache_latents: bool | Literal["auto"] = "auto"

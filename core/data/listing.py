@@ -12,6 +12,7 @@ from ..types import BadInput
 from .captions import Caption, CaptionSource, choose_caption
 from .files import UnusableFiles, find_files, format_path, labels_from_folders
 from .manifest import Manifest, ManifestLine, keys_for_split, media_path, stale_reason
+from .shards import holds_shards, member_path
 from .tables import note_folder_labels, rows_with_paths
 
 
@@ -100,10 +101,15 @@ def _prepared(manifest: Manifest, root: Path, table: Path | None, bad: UnusableF
     lines = manifest.usable()
     if not lines:
         raise BadInput(f"0 usable of {len(manifest.lines)} files, according to {format_path(manifest.path)}")
-    found = []
+    found, sizes = [], manifest.header.shards
+    sharded = holds_shards(root, sizes)
     for line, key in zip(lines, keys_for_split(lines), strict=True):
-        path = media_path(line, root)
-        reason = stale_reason(line, path)
+        if sharded:
+            member = member_path(root, line, sizes)
+            path, reason = member or root, None if member else "is not in a shard, according to the manifest"
+        else:
+            path = media_path(line, root)
+            reason = stale_reason(line, path)
         if reason is not None:
             bad.add(line["file"], reason)
             continue

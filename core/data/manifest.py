@@ -22,8 +22,9 @@ from ..util.atomic_replace import replace_whole_file
 from ..util.errors import BadInput
 from ..util.json_files import StoredRecord
 from ..util.messages import format_argument, format_command
-from ..util.paths import expand_home
-from .files import content_hash, format_path
+from ..util.paths import expand_home, is_url, url_of
+from .files import content_hash, format_path, require_folder
+from .shards import MOST_SHARDS, check_shards, holds_shards
 from .tables import locate_file
 
 NAME = "manifest.jsonl"
@@ -73,6 +74,7 @@ class ManifestHeader:
         format: Version of the file format.
         analysis: Version of the modality's measurements.
         complete: False while `prepare` runs, and after it was killed.
+        shards: Size of each shard in bytes, see `shards.py`; (): the files are in the folder.
     """
 
     sonolux: str
@@ -81,6 +83,7 @@ class ManifestHeader:
     format: int = FORMAT
     analysis: int = 1
     complete: bool = False
+    shards: Sequence[int] = ()
 
 
 @dataclass(frozen=True)
@@ -104,8 +107,9 @@ class Manifest:
 
 def write_manifest(path: Path, header: ManifestHeader, lines: Iterable[ManifestLine]) -> None:
     """Write a whole manifest atomically: if it fails, the old one is not changed."""
+    first = {name: value for name, value in asdict(header).items() if name != "shards" or value}
     with replace_whole_file(path) as part, open(part, "w", encoding="utf-8") as file:
-        file.writelines(format_manifest_line(row) for row in (asdict(header), *lines))
+        file.writelines(format_manifest_line(row) for row in (first, *lines))
 
 
 def format_manifest_line(line: ManifestLine) -> str:
@@ -155,7 +159,9 @@ def _header(row: Any) -> ManifestHeader | None:
     except TypeError:
         return None
     texts, flags = (header.modality, header.root), (header.analysis, header.complete)
+    sizes = isinstance(header.shards, list | tuple) and len(header.shards) <= MOST_SHARDS
     sound = all(type(text) is str for text in texts) and [type(flag) for flag in flags] == [int, bool]
+    sound = sound and sizes and all(type(size) is int and 0 < size <= _LARGEST for size in header.shards)
     return header if sound else None
 
 
@@ -203,8 +209,7 @@ def read_manifest(path: Path, facts: type[BaseModel] | None = None) -> Manifest:
             f"{format_path(path)}: no manifest: `sonolux prepare FOLDER` makes one; a list of files is data.table"
         )
     header, lines = found
-    root = header.root if len(header.root) <= _LONGEST_ROOT else "FOLDER"
-    again = format_command("sonolux", "prepare", root, "--out", format_path(path.parent))
+    again = _again(header, path.parent)
     if not header.complete:
         raise BadInput(
             f"{format_path(path)}: not complete, `sonolux prepare` was stopped: `{again}` continues where it stopped"
@@ -213,6 +218,13 @@ def read_manifest(path: Path, facts: type[BaseModel] | None = None) -> Manifest:
     if not whole or contradicting_hashes(lines) or len(lines) != path.read_bytes().count(b"\n") - 1:
         raise BadInput(f"{format_path(path)}: damaged: run `{again}` again")
     return Manifest(path, header, lines)
+
+
+def _again(header: ManifestHeader, out: Path) -> str:
+    """The command that writes a manifest, and its shards, again."""
+    root = header.root if len(header.root) <= _LONGEST_ROOT else "FOLDER"
+    shards = ["--shards", len(header.shards)] if header.shards else []
+    return format_command("sonolux", "prepare", root, "--out", format_path(out), *shards)
 
 
 def find_manifest(
@@ -246,13 +258,35 @@ def find_manifest(
     found = read_manifest(expand_home(manifest), facts)
     if found.header.modality != modality:
         raise BadInput(f"{format_path(found.path)} lists files of modality {found.header.modality}, not {modality}")
-    folder = Path(found.header.root) if from_root or given is None else given
-    if not folder.is_dir():
+    sizes = found.header.shards
+    if from_root or given is None:
+        folder = found.path.parent if sizes else Path(found.header.root)
+    else:
+        folder = given
+    if holds_shards(folder, sizes):
+        check_shards(folder, sizes, f"copy it again, or `{_again(found.header, found.path.parent)}` writes all anew")
+    elif not folder.is_dir():
         raise BadInput(
             f"{format_path(folder)}, the folder that {format_path(found.path)} lists, does not exist: give its new "
             f"place, data.root=path/to/folder {format_argument('data.manifest', format_path(found.path))}"
         )
     return folder, found
+
+
+def require_media_folder(root: Path | str | None, manifest: Manifest | None) -> Path:
+    """The folder of the files, or of the shards of a manifest, which may be a URL; both results of `find_manifest`.
+
+    Raises:
+        BadInput: There is no such folder.
+    """
+    if manifest is not None and root is not None and holds_shards(expand_home(root), manifest.header.shards):
+        return expand_home(root)
+    if root is not None and is_url(root):
+        raise BadInput(
+            f"data.root: {url_of(Path(root))} is not a folder of this machine; of other places shards are read: "
+            "`sonolux prepare FOLDER --shards N` writes them, and data.manifest names their list"
+        )
+    return require_folder(root)
 
 
 def file_name_fields(path: Path, root: Path) -> ManifestLine:

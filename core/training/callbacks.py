@@ -206,11 +206,11 @@ class CheckpointCallback(PeriodicCallback):
         header = CheckpointHeader(
             run.recipe.dump(), run.parts.spec, run.step, run.budget.elapsed, run.parts.clip_lengths
         )
-        modules = {"model": trainer.model, "ema": trainer.ema.model, "codec": run.parts.codec}
-        modules |= {f"objective_{name}": module for name, module in trainer.objective.state().items()}
-        modules |= {name: module for callback in run.callbacks for name, module in callback.state().items()}
+        parts: dict[str, Any] = {**trainer.state_to_save(), "codec": run.parts.codec}
+        parts |= {f"objective_{name}": module for name, module in trainer.objective.state().items()}
+        parts |= {name: module for callback in run.callbacks for name, module in callback.state().items()}
         try:
-            save_checkpoint(run.folder.checkpoint(run.step), header, modules, trainer.optimizer)
+            save_checkpoint(run.folder.checkpoint(run.step), header, parts)
         except NotFinite as error:
             run.log.fail(run.step, f"the tensor {error}")
         codec = run.parts.codec

@@ -54,28 +54,31 @@ class NotFinite(Exception):
 
 
 def save_checkpoint(
-    path: Path, header: CheckpointHeader, modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer | None
+    path: Path, header: CheckpointHeader, parts: Mapping[str, nn.Module | Mapping[str, Tensor]]
 ) -> None:
     """Write a checkpoint under a temporary name, sync and rename it, so that it is never incomplete.
 
     Args:
         path: The checkpoint.
         header: Its header.
-        modules: Name of the part, such as "model" -> module.
-        optimizer: The optimiser, whose state is saved; None: no state.
+        parts: Name of the part, such as "model" -> module, or its tensors by name; "optimizer": `optimizer_state`.
 
     Raises:
         CheckpointNotSaved: The file cannot be written.
         NotFinite: A tensor contains values that are not finite, so that the checkpoint would be useless.
     """
-    tensors = {f"{part}.{k}": v for part, module in modules.items() for k, v in module.state_dict().items()}
-    if optimizer is not None:
-        for i, state in optimizer.state_dict()["state"].items():
-            tensors.update({f"optimizer.{i}.{k}": torch.as_tensor(v) for k, v in state.items()})
+    states = {name: one.state_dict() if isinstance(one, nn.Module) else one for name, one in parts.items()}
+    tensors = {f"{name}.{k}": v for name, state in states.items() for k, v in state.items()}
     copies = {k: v.detach().cpu().clone(memory_format=torch.contiguous_format) for k, v in tensors.items()}
     if (name := next((k for k, v in copies.items() if not is_finite(v)), None)) is not None:  # on the host: no waits
         raise NotFinite(name)
     _write(path, header, copies)
+
+
+def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The state of an optimiser as a part of a checkpoint: "number of the weight.name" -> tensor."""
+    state = optimizer.state_dict()["state"]
+    return {f"{i}.{k}": torch.as_tensor(v) for i, values in state.items() for k, v in values.items()}
 
 
 def is_finite(value: Tensor) -> bool:

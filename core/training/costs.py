@@ -20,10 +20,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..config.recipe import Recipe
 from ..data.loader import Batch
+from ..nn.activation_checkpointing import find_blocks
 from ..nn.frozen import FrozenNetwork
 from ..types import BadInput
 from ..util.device import autocast, choose_device
@@ -213,7 +215,10 @@ def _first_rows(batch: Batch, rows: int) -> Batch:
 
 
 def _loss_and_activations(trainer: Trainer, batch: Batch) -> tuple[Tensor, int]:
-    """The loss of a batch, and the bytes that autograd has saved for its backward pass, without the weights."""
+    """The loss of a batch, and the bytes that are kept for its backward pass, without the weights.
+
+    With `train.checkpoint_activations` these are the inputs of the blocks, and what is saved outside of them.
+    """
     kept = {p.untyped_storage().data_ptr() for p in trainer.model.parameters()}
     found: dict[int, int] = {}
 
@@ -223,8 +228,17 @@ def _loss_and_activations(trainer: Trainer, batch: Batch) -> tuple[Tensor, int]:
             found[storage.data_ptr()] = storage.nbytes()
         return tensor
 
+    def pack_inputs(block: nn.Module, inputs: Any) -> None:
+        for tensor in tree_leaves(inputs):
+            if isinstance(tensor, Tensor):
+                pack(tensor)
+
+    blocks = find_blocks(trainer.model.network) if trainer.train.checkpoint_activations else []
+    hooks = [block.register_forward_pre_hook(pack_inputs) for block in blocks]
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         loss = trainer.loss(batch).per_sample.sum()
+    for hook in hooks:
+        hook.remove()
     return loss, sum(found.values())
 
 

@@ -13,6 +13,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -32,7 +33,9 @@ if TYPE_CHECKING:
 TIMEOUT = 600.0
 """Seconds without an answer after which another rank counts as lost; a process that ended is noticed at once."""
 
-_BUCKET = 25 * 2**20  # bytes that are sent together
+BUCKET = 25 * 2**20
+"""Bytes that are sent together."""
+
 _GRACE = 3.0  # seconds that rank 0 has to report a failure first: nearly always all ranks have the same, a wrong recipe
 _VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
@@ -91,6 +94,15 @@ class Ranks:
     def share(self, value: Any) -> Any:
         """The value that rank 0 has, which JSON can express."""
         return value
+
+    def gather_json(self, value: Any) -> list[Any]:
+        """Values that JSON can express from all ranks."""
+        return [value]
+
+    @contextmanager
+    def noticing_loss(self) -> Iterator[None]:
+        """Within the block, an error of torch's communication raises RankLost."""
+        yield
 
     def share_tensors(self, modules: Iterable[nn.Module]) -> None:
         """Replace the tensors of modules by those of rank 0."""
@@ -171,7 +183,7 @@ class JoinedRanks(Ranks):
         return device
 
     def share(self, value: Any) -> Any:
-        return self._gather_json(value if self.writes else None)[0]
+        return self.gather_json(value if self.writes else None)[0]
 
     @torch.no_grad()
     def share_tensors(self, modules: Iterable[nn.Module]) -> None:
@@ -203,7 +215,7 @@ class JoinedRanks(Ranks):
         signals = [int(number) for number in known[:, 1].tolist() if number]
         self.ends_together = bool(signals)
         if known[:, 2].any():
-            messages = self._gather_json({"failure": failure and str(failure), "lost": list(lost.items())})
+            messages = self.gather_json({"failure": failure and str(failure), "lost": list(lost.items())})
             failures = {rank: one["failure"] for rank, one in enumerate(messages) if one["failure"] is not None}
             if failures:
                 self.ends_together = True
@@ -235,8 +247,7 @@ class JoinedRanks(Ranks):
         self._communicate(dist.all_gather, found, own)
         return torch.stack(found)
 
-    def _gather_json(self, value: Any) -> list[Any]:
-        """Values that JSON can express from all ranks."""
+    def gather_json(self, value: Any) -> list[Any]:
         own = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
         sizes = self._gather(torch.tensor([len(own)])).flatten().tolist()
         texts = self._gather(nn.functional.pad(own, (0, max(sizes) - len(own))))
@@ -254,10 +265,22 @@ class JoinedRanks(Ranks):
         try:
             call(*arguments, **options)
         except (RuntimeError, ValueError) as error:
-            ignore_signals()  # the launcher sends SIGTERM to the ranks that are left; this error says more
-            raise RankLost(
-                f"another process of this run ended, or did not answer for {self.timeout:g} s ({_first_words(error)})"
-            ) from error
+            raise self._loss(error) from error
+
+    @contextmanager
+    def noticing_loss(self) -> Iterator[None]:
+        try:
+            yield
+        except RuntimeError as error:
+            if isinstance(error, dist.DistError) or "gloo" in str(error):
+                raise self._loss(error) from error
+            raise
+
+    def _loss(self, error: Exception) -> RankLost:
+        ignore_signals()  # the launcher sends SIGTERM to the ranks that are left; this error says more
+        return RankLost(
+            f"another process of this run ended, or did not answer for {self.timeout:g} s ({_first_words(error)})"
+        )
 
 
 def join_ranks(timeout: float = TIMEOUT) -> Ranks:
@@ -303,7 +326,7 @@ def _first_words(error: Exception) -> str:
 
 
 def _buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
-    """Tensors of one type and device, at most `_BUCKET` bytes together, or one larger tensor."""
+    """Tensors of one type and device, at most `BUCKET` bytes together, or one larger tensor."""
     groups: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
     for tensor in tensors:
         groups.setdefault((tensor.dtype, tensor.device), []).append(tensor)
@@ -311,7 +334,7 @@ def _buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
         bucket: list[Tensor] = []
         size = 0
         for tensor in group:
-            if bucket and size + tensor.nbytes > _BUCKET:
+            if bucket and size + tensor.nbytes > BUCKET:
                 yield bucket
                 bucket, size = [], 0
             bucket.append(tensor)

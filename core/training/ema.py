@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import copy
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from .sharding import Shards
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -29,8 +32,51 @@ class EMA(Generic[M]):
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:
         """Update the average with the weights after `step` optimiser steps; buffers are copied."""
-        h = min(self.half_life, step / 10)
-        beta = 0.5 ** (1 / h) if h > 0 else 0.0
-        torch._foreach_lerp_(list(self.model.parameters()), list(model.parameters()), 1 - beta)  # type: ignore[attr-defined]
+        self._average(list(self.model.parameters()), list(model.parameters()), step)
         for averaged, trained in zip(self.model.buffers(), model.buffers(), strict=True):
             averaged.copy_(trained)
+
+    def _average(self, averages: list[Any], values: list[Any], step: int) -> None:
+        h = min(self.half_life, step / 10)
+        beta = 0.5 ** (1 / h) if h > 0 else 0.0
+        torch._foreach_lerp_(averages, values, 1 - beta)  # type: ignore[attr-defined]
+
+
+class ShardedEMA(EMA[M]):
+    """The average of weights of which each rank keeps a part.
+
+    Args:
+        whole: The average of the whole model, on the host.
+        shards: The parts of the weights.
+    """
+
+    def __init__(self, whole: EMA[M], shards: Shards):
+        self.half_life, self.shards, self._gathered = whole.half_life, shards, False
+        self._outline = whole.model  # without values, except where `model` has gathered them
+        averages = zip(shards.parts, whole.model.parameters(), strict=True)
+        self.parts = [shards.own(part, value.detach()).clone() for part, value in averages]
+        self._release()
+        shards.answer("average", lambda: shards.collect_parts(self.parts))
+
+    @property
+    def model(self) -> M:  # type: ignore[override]
+        """The whole average, gathered from all ranks; on rank 0, within `Shards.act`."""
+        if not self._gathered:
+            values: dict[int, Tensor] = self.shards.request("average")
+            for i, averaged in enumerate(self._outline.parameters()):
+                averaged.data = values[i].to(self.shards.device)
+            self._gathered = True
+        return self._outline
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, step: int) -> None:
+        """Update the average with the weights after `step` optimiser steps; buffers are those of the model."""
+        self._average(self.parts, self.shards.parts, step)
+        self._release()
+        for averaged, trained in zip(self._outline.buffers(), model.buffers(), strict=True):
+            averaged.data = trained
+
+    def _release(self) -> None:
+        for averaged in self._outline.parameters():
+            averaged.data = averaged.data.new_empty(0)
+        self._gathered = False

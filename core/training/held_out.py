@@ -208,7 +208,7 @@ class HeldOutCallback(PeriodicCallback):
             return
         header, weights = self._best
         try:
-            save_checkpoint(run.folder.best, header, {"ema": weights, "codec": run.parts.codec}, None)
+            save_checkpoint(run.folder.best, header, {"ema": weights, "codec": run.parts.codec})
             self._best = None
         except (CheckpointNotSaved, OSError) as error:
             run.say(f"{error}: the best checkpoint is written with the next one")

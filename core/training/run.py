@@ -5,17 +5,15 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from ..codecs.base import LearnedCodec
 from ..config.recipe import Recipe
 from ..data.loader import TooManyExamplesLost
-from ..data.splits import recorded_training_hashes
-from ..types import BadInput, Dataset, MediaSpec
-from ..util.device import has_native_bf16
+from ..types import BadInput, Dataset
 from ..util.interrupts import Interrupted, SignalHandler, defer_signals
-from ..util.messages import format_count, format_first, print_lines
+from ..util.messages import format_count, print_lines
 from ..util.progress import progress_bar as progress
 from .build import (
     EmptySplit,
@@ -23,19 +21,20 @@ from .build import (
     build_dataset,
     build_model_components,
     check_conditions,
-    describe_captions,
     fit_codec,
     fit_conditions,
 )
 from .callbacks import Callback, CheckpointCallback, PeriodicCallback, RunFailed
-from .checkpoint import has_part, load_codec, load_optimizer, load_weights, read_header
+from .checkpoint import has_part, load_codec, load_weights, read_header
 from .distributed import RankLost, Ranks
 from .held_out import HeldOutCallback
 from .latents import make_latent_cache, wants_latent_cache
 from .log import MetricsLog
 from .lr import TrainingBudget
+from .restore import read_training_data, restore_trainer
 from .run_dir import RunDir
-from .step import Trainer
+from .run_messages import describe_end, describe_run
+from .step import StepResult, Trainer
 from .unwritten_run_dir import UnwrittenRunDir
 
 __all__ = ["RunFailed", "TrainingRun"]
@@ -118,7 +117,7 @@ class TrainingRun:
         try:
             if resume is None:
                 self.folder.check_unused(overwrite)
-            data, found = self._data(resume is not None)
+            data, found, self._recorded = read_training_data(self.recipe, self.folder, resume is not None)
             self.parts: ModelComponents = build_model_components(self.recipe, found)
             check_conditions(self.parts, data)
             for callback in self.callbacks:
@@ -140,19 +139,6 @@ class TrainingRun:
         except EmptySplit:
             return None
 
-    def _data(self, resumed: bool) -> tuple[Dataset, MediaSpec]:
-        if resumed:
-            with suppress(BadInput):  # a damaged list is reported with the changes of the data
-                self._recorded = recorded_training_hashes(self.folder.path / "data.jsonl")
-        try:
-            return build_dataset(self.recipe, recorded=self._recorded)
-        except BadInput as error:
-            root = self.recipe.data.params.get("root")
-            if not resumed or not isinstance(root, (str, Path)) or Path(root).expanduser().exists():
-                raise
-            moved = f"{self.folder.resume_command} data.root=NEW"
-            raise BadInput(f"{error}. If the data was moved: {moved}") from error
-
     def close(self) -> None:
         """Unlock the folder. A run that was to replace another one is given up if it has saved no checkpoint."""
         if self.folder.replaces:
@@ -170,15 +156,11 @@ class TrainingRun:
         fit_conditions(self.parts.model, data)
         if weights is not None:
             load_weights(weights, self.parts.model, "ema")
-        self._make_trainer(data)
+        self.trainer = Trainer(self.parts, data, self.device, self.ranks)
+        self.trainer.shard()
         self.folder.create(self.recipe, data, self.device)
         self._cache_latents(cached)
         return 0.0
-
-    def _make_trainer(self, data: Dataset) -> None:
-        """Make the trainer. All ranks get the tensors of rank 0, though each has initialized and fitted them alike."""
-        self.trainer = Trainer(self.parts, data, self.device, self.ranks)
-        self.ranks.share_tensors((self.trainer.model, self.trainer.ema.model, self.parts.codec))
 
     def _cache_latents(self, cached: bool) -> None:
         if cached:
@@ -193,22 +175,10 @@ class TrainingRun:
             raise BadInput(f"this is not the data of the run: {changes}. --from {checkpoint} starts a new run with it")
         if header.spec.classes != parts.spec.classes:
             raise BadInput(f"the data's classes are {parts.spec.classes}, and the run's are {header.spec.classes}")
-        load_codec(checkpoint, parts.codec)
-        load_weights(checkpoint, parts.model, "model")
-        self._make_trainer(data)
-        load_weights(checkpoint, self.trainer.ema.model, "ema")
-        for name, module in parts.objective.state().items():
-            load_weights(checkpoint, module, f"objective_{name}")
+        self.trainer = restore_trainer(checkpoint, header, parts, data, self.device, self.ranks)
         for name, module in ((n, m) for callback in self.callbacks for n, m in callback.state().items()):
             if has_part(checkpoint, name):  # not in a run that was started without it
                 load_weights(checkpoint, module, name)
-        restored = load_optimizer(checkpoint, self.trainer.optimizer)
-        if header.step and not restored and self.trainer.rule.keeps_state():
-            raise BadInput(
-                f"{checkpoint} holds no state of the optimizer, so the run cannot continue as if it was not stopped: "
-                f"start a new one with --from {checkpoint}"
-            )
-        self.trainer.step, parts.clip_lengths = header.step, header.clip_lengths
         self.folder.resume(self.recipe, header.step, data if changes else None)
         self._cache_latents(cached)
         if changes:
@@ -217,28 +187,7 @@ class TrainingRun:
 
     def describe(self) -> list[str]:
         """What is trained, how long and where, and the captions, in a few lines."""
-        parts, train = self.parts, self.recipe.train
-        weights = sum(p.numel() for p in parts.model.parameters())
-        auto16 = train.precision == "bf16" or (train.precision == "auto" and has_native_bf16(self.device))
-        length = (
-            format_count(train.minutes or 0, "minute") if train.steps is None else format_count(train.steps, "step")
-        )
-        where = self.device.type if self.ranks.world == 1 else f"{self.ranks.world} processes, {self.device.type}"
-        kept = ", where the earlier run stays until the first checkpoint is saved" if self.folder.replaces else ""
-        return [
-            f"diffuses {tuple(parts.spec.latent)} with {weights / 1e6:.2f} M weights, batches of {train.batch}, "
-            f"{length}, {where} in {'bf16' if auto16 else 'float32'}; writes {self.folder.path}{kept}",
-            *self._describe_codec(),
-            *describe_captions(parts.model, self.trainer.data),
-        ]
-
-    def _describe_codec(self) -> list[str]:
-        codec = self.parts.codec
-        if not isinstance(codec, LearnedCodec):
-            return []
-        off = self.trainer.latents is None and self.recipe.train.cache_latents == "auto"
-        note = "; examples are encoded at every step, since augmentation changes them each time" if off else ""
-        return [codec.describe() + note]
+        return describe_run(self)
 
     def run(self) -> Path:
         """Train to the end, or until Ctrl-C, SIGTERM or SIGHUP.
@@ -270,8 +219,7 @@ class TrainingRun:
                 finally:
                     self.trainer.close()
                 self._save_last(signals)
-                for callback in self.callbacks:
-                    callback.on_end(self)
+                self._call(lambda callback: callback.on_end(self))
                 self.ranks.wait()
         except RankLost as lost:
             raise RunFailed(f"{lost}: {self._how_to_continue()}") from lost
@@ -281,20 +229,17 @@ class TrainingRun:
         if self.ranks.writes:
             if (reason := self._ended()) is not None:
                 self.say(reason)
-            self._report(first)
+            for line in describe_end(self, first):
+                self.say(line)
         return self.folder.checkpoint(self.step)
 
     def _train(self, signals: SignalHandler) -> None:
         """Train to the end of the budget or to a signal."""
-        for callback in self.callbacks:
-            callback.on_start(self)
+        self._call(lambda callback: callback.on_start(self))
         try:
             while (done := self._load_and_agree(signals)) < 1:
                 result = self.trainer.train_step(done)
-                if self.ranks.writes:
-                    self.log.add(result)
-                for callback in self.callbacks if not self._stopped(signals) else ():
-                    callback.on_step(self, result)
+                self.trainer.act_on_rank_0(partial(self._after_step, result, signals))
         except TooManyExamplesLost as lost:
             if not self._save_complete_step():
                 raise
@@ -304,6 +249,15 @@ class TrainingRun:
             if self._save_complete_step():
                 self.say(f"step {self.step} is saved; to continue: {self.folder.resume_command}")
             raise
+
+    def _call(self, call: Callable[[Callback], None]) -> None:
+        """Call every callback, on rank 0."""
+        self.trainer.act_on_rank_0(lambda: [call(callback) for callback in self.callbacks])
+
+    def _after_step(self, result: StepResult, signals: SignalHandler) -> None:
+        self.log.add(result)
+        for callback in self.callbacks if not self._stopped(signals) else ():
+            callback.on_step(self, result)
 
     def _load_and_agree(self, signals: SignalHandler) -> float:
         """Load the next batch; the completed fraction of the run, which is 1 after a signal.
@@ -336,15 +290,21 @@ class TrainingRun:
     def _save_complete_step(self) -> bool:
         """Save the weights after an error of the data, which are those of the last complete step; whether it was done.
 
-        A run that replaces another one and has no checkpoint yet saves none: the other run stays.
+        A run that replaces another one and has no checkpoint yet saves none: the other run stays. Nor does rank 0 if
+        it needs parts of weights of other ranks that do not know of the error.
         """
         saved = False
-        if self.ranks.writes and self.step and not self.folder.replaces:
-            self.checkpoints.act_once(self)
-            saved = self.checkpoints.error is None
+        if self.trainer.shards is None or self.ranks.ends_together:
+            saved = bool(self.trainer.act_on_rank_0(self._save))
         if self.ranks.ends_together:
             self.ranks.wait()
         return saved
+
+    def _save(self) -> bool:
+        if not self.step or self.folder.replaces:
+            return False
+        self.checkpoints.act_once(self)
+        return self.checkpoints.error is None
 
     def _stopped(self, signals: SignalHandler) -> bool:
         self.interrupted = self.interrupted or signals.received is not None
@@ -361,10 +321,9 @@ class TrainingRun:
         stopped = self.interrupted
         if stopped and not self.step and self.ranks.share(self.folder.replaces):
             raise Interrupted("stopped before the first step")
-        if self.ranks.writes:
-            self.checkpoints.act_once(self)
-            if self.checkpoints.error:
-                raise RunFailed(f"{self.checkpoints.error}: free some disk space, then {self._how_to_continue()}")
+        self.trainer.act_on_rank_0(lambda: self.checkpoints.act_once(self))
+        if self.checkpoints.error:
+            raise RunFailed(f"{self.checkpoints.error}: free some disk space, then {self._how_to_continue()}")
         self.ranks.wait()
         if stopped:
             raise Interrupted(f"stopped at step {self.step}, saved; continue with: {self.folder.resume_command}")
@@ -384,14 +343,3 @@ class TrainingRun:
         self.log.pause(seconds)
         spent = sum(callback.seconds for callback in self.callbacks if isinstance(callback, PeriodicCallback))
         self.budget.reserve = 1.2 * spent + 1.0
-
-    def _report(self, first: int) -> None:
-        if self.step == first:
-            self.say(
-                "no step was made: train.minutes passed while the data was read and the codec was fitted; increase it"
-            )
-        if lost := self.trainer.data_of_steps.lost:
-            few = format_first(list(lost.values()), between="; ")
-            self.say(f"{len(lost)} of {format_count(len(self.trainer.data), 'example')} could not be used: {few}")
-        if (message := self.budget.shortfall(self.step, self.folder.path)) is not None:
-            self.say(message)

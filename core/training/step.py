@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..conditioning.base import EmbeddedValues, build_conditioning
 from ..data.loader import Batch, StepBatchDataset, iterate_batches
+from ..nn.activation_checkpointing import checkpoint_blocks
 from ..nn.layers.dropout import keyed_dropout
 from ..nn.model import ConditionedNetwork
 from ..objectives.base import LossResult, StepRandomNumbers, valid_mean
-from ..types import Conditioning, Dataset, NoiseLevel, move_like
+from ..types import BadInput, Conditioning, Dataset, NoiseLevel, move_like
 from ..util.device import autocast
 from .build import ModelComponents, condition_values
+from .checkpoint import optimizer_state
 from .distributed import Ranks
-from .ema import EMA
+from .ema import EMA, ShardedEMA
 from .latents import LatentCache
 from .lr import learning_rate
+from .sharding import Shards
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -48,6 +53,8 @@ class StepResult:
 class Trainer:
     """The state that training changes: weights, their average, the optimiser's state, the number of steps.
 
+    Weights and codec are those of rank 0 from the start. The state is whole until `shard`, so that it can be loaded.
+
     Args:
         parts: The objects that the recipe describes; the codec is fitted.
         data: The training split.
@@ -56,19 +63,24 @@ class Trainer:
 
     Attributes:
         latents: Encoded examples of earlier steps; None: every batch is encoded.
+        shards: The parts of the weights that this rank keeps; None: all of them.
     """
 
     def __init__(self, parts: ModelComponents, data: Dataset, device: torch.device, ranks: Ranks | None = None):
         self.ranks = ranks or Ranks()
         self.parts, self.data, self.device = parts, data, device
         self.train = parts.recipe.train
-        self.model = parts.model.to(device).train()
-        if device.type == "cuda" and len(parts.spec.latent) == 3:
+        self._divides = self.train.shard != "none" and self.ranks.world > 1
+        self.shards: Shards | None = None
+        home = torch.device("cpu") if self._divides else device  # a whole model may not fit into the device's memory
+        self.model = parts.model.to(home).train()
+        if home.type == "cuda" and len(parts.spec.latent) == 3:
             # On a GPU convolutions are faster with channels last; on a CPU group norm in bf16 is then 40 % of a step.
             self.model = self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         parts.codec.to(device)
         self.objective = parts.objective
         self.objective.to(device)
+        self.ranks.share_tensors((self.model, parts.codec))
         self.ema = EMA(self.model, self.train.ema.half_life)
         self.rule = self.train.optimizer.build()
         self.optimizer = self.rule.make(self.model)
@@ -79,6 +91,57 @@ class Trainer:
         self.step = 0
         self._batches: Iterator[Batch] | None = None
         self._loaded: Batch | None = None  # the next step's batch
+        if self.train.checkpoint_activations and not checkpoint_blocks(self.model.network):
+            raise BadInput(
+                "train.checkpoint_activations: the network has none of the blocks of sonolux (core/nn/layers), so that "
+                "nothing would be computed again: leave it out"
+            )
+
+    def shard(self) -> None:
+        """Divide weights, average and optimizer state among the ranks, if `train.shard` says so.
+
+        Raises:
+            BadInput: They cannot be divided.
+        """
+        if not self._divides:
+            return
+        shards = Shards(self.model, self.ranks, self.device, self.train.shard, self.train.precision)
+        self.ema = ShardedEMA(self.ema, shards)
+        self.rule.shard(self.optimizer, shards)
+        shards.divide_optimizer(self.optimizer)
+        shards.answer("state", self._collect_state)
+        self.shards = shards
+
+    def act_on_rank_0(self, act: Callable[[], T]) -> T | None:
+        """Call `act` on rank 0, where whole tensors are to be had; what it returns, None on other ranks."""
+        if self.shards is not None:
+            return self.shards.act(act)
+        return act() if self.ranks.writes else None
+
+    def state_to_save(self) -> Mapping[str, nn.Module | Mapping[str, Tensor]]:
+        """The parts of a checkpoint that training changes, whole; with shards on rank 0, within `act_on_rank_0`."""
+        if self.shards is not None:
+            return self.shards.request("state")
+        return {"model": self.model, "ema": self.ema.model, "optimizer": optimizer_state(self.optimizer)}
+
+    def _collect_state(self) -> Mapping[str, Mapping[str, Tensor]]:
+        """The state from all ranks, on the host, on rank 0."""
+        shards, ema = self.shards, self.ema
+        assert shards is not None and isinstance(ema, ShardedEMA)
+        found: dict[str, Mapping[str, Tensor]] = {}
+        for name, values in (("model", shards.parts), ("ema", ema.parts)):
+            whole = shards.collect_parts(values)
+            weights = {key: whole[i] for i, (key, _) in enumerate(self.model.named_parameters()) if i in whole}
+            buffers = {key: value for key, value in self.model.state_dict().items() if key not in weights}
+            found[name] = weights | (buffers if weights else {})
+        divided = [part for group in self.optimizer.param_groups for part in group["params"]]
+        state = optimizer_state(self.optimizer)
+        scalars = {key: value for key, value in state.items() if value.ndim == 0}
+        tensors = {key: value for key, value in state.items() if value.ndim}
+        parts = [divided[int(key.partition(".")[0])] for key in tensors]
+        wholes = zip(tensors, shards.whole(parts, tensors.values()), strict=True)
+        found["optimizer"] = scalars | {key: whole.cpu() for key, whole in wholes if self.ranks.writes}
+        return found
 
     def train_step(self, progress: float) -> StepResult:
         """Make one optimiser step.
@@ -91,12 +154,12 @@ class Trainer:
             group["lr"] = lr
         self.optimizer.zero_grad(set_to_none=True)
         results = []
-        for batch in self._next_batch().split(self.train.accumulate):
-            result = self.loss(batch)
-            (result.per_sample.sum() / self.train.batch).backward()
-            results.append(LossResult(result.per_sample.detach(), result.logged))
-        self.ranks.sum_gradients((self.model, *self.objective.state().values()))
-        grad_norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.train.clip or float("inf"))
+        with self.ranks.noticing_loss():
+            for batch in self._next_batch().split(self.train.accumulate):
+                result = self.loss(batch)
+                (result.per_sample.sum() / self.train.batch).backward()
+                results.append(LossResult(result.per_sample.detach(), result.logged))
+        grad_norm = self._sum_and_clip(self.train.clip or float("inf"))
         self.optimizer.step()
         self.step += 1
         self.ema.update(self.model, self.step)
@@ -106,6 +169,14 @@ class Trainer:
         rows = dict(self.ranks.gather_rows({"": per_sample, **logged}))
         per_sample = rows.pop("")
         return StepResult(self.step, per_sample.mean(), per_sample, rows, lr, grad_norm)
+
+    def _sum_and_clip(self, limit: float) -> Tensor:
+        """Sum the gradients over the ranks and clip them; the norm before."""
+        others = self.objective.state().values()
+        if self.shards is not None:
+            return self.shards.sum_and_clip(others, limit)
+        self.ranks.sum_gradients((self.model, *others))
+        return torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit)
 
     def loss(self, batch: Batch) -> LossResult:
         """The objective's loss of a batch, which is encoded first; random numbers are keyed by (seed, row, step)."""

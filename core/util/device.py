@@ -46,8 +46,13 @@ def has_native_bf16(device: torch.device) -> bool:
     return False
 
 
+def uses_bf16(device: torch.device, precision: str) -> bool:
+    """Whether a training of this precision computes in bfloat16 on a device, see `autocast`."""
+    return precision == "bf16" or (precision == "auto" and has_native_bf16(device))
+
+
 def autocast(device: torch.device, precision: str):
     """A context in which networks compute in `precision`: float32, bf16, or auto (bf16 if the hardware supports it)."""
-    if precision == "bf16" or (precision == "auto" and has_native_bf16(device)):
+    if uses_bf16(device, precision):
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return nullcontext()

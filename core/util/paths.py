@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from pathlib import Path
 
 from .errors import BadInput
@@ -54,6 +55,17 @@ def check_path(path: Path, look: bool = True) -> Path:
 
 def _shown(text: str | Path) -> str:
     return shorten(str(text)).encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
+
+
+def is_url(path: str | Path) -> bool:
+    """Whether a path is a place that fsspec reaches, such as s3://bucket/folder; also after Path has joined the //."""
+    return re.match(r"[a-z][a-z0-9+.-]+:/", str(path)) is not None  # two letters or more: C:/ is a drive
+
+
+def url_of(path: Path) -> str:
+    """The URL of a path for which `is_url` holds."""
+    protocol, place = str(path).split(":", 1)
+    return f"{protocol}://{place.lstrip('/')}"
 
 
 def file_stamp(path: Path) -> tuple[int, int]:

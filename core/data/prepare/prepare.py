@@ -19,6 +19,7 @@ from .. import manifest as manifests
 from ..captions import choose_caption
 from ..files import content_hash, find_files, format_path, require_folder, require_unicode_name, with_file_progress
 from ..manifest import ManifestHeader, ManifestLine
+from ..shards import SHARDS, write_shards
 from ..tables import note_folder_labels, rows_with_paths
 from .report import (
     SUMMARY,
@@ -63,7 +64,13 @@ def choose_analyzer(root: Path, analyzers: Sequence[FolderAnalyzer]) -> FolderAn
 
 
 def prepare_folder(
-    root: Path, out: Path, analyzer: FolderAnalyzer, table: Path | None = None, again: bool = False, name: str = ""
+    root: Path,
+    out: Path,
+    analyzer: FolderAnalyzer,
+    table: Path | None = None,
+    again: bool = False,
+    name: str = "",
+    shards: int = 0,
 ) -> PrepareReport:
     """Measure every file once, and write manifest.jsonl, summary.json, summary.png and recipe.yaml to `out`.
 
@@ -76,6 +83,7 @@ def prepare_folder(
         table: Table of the files to use; None: all files of the modality.
         again: Do not reuse measurements.
         name: Name of the recipe; "": the name of `out`.
+        shards: Number of shards to which the usable files are copied, see `core/data/shards.py`; 0: none.
 
     Raises:
         BadInput: No file is usable (the manifest and summary.json give the reasons), or `out` is among the media or
@@ -86,11 +94,18 @@ def prepare_folder(
     require_unicode_name(out, "--out")
     _check_out(root, out)
     with reserve_folder(out):
-        return _prepare(root, out, analyzer, table, again, name or out.name, began)
+        return _prepare(root, out, analyzer, table, again, name or out.name, shards, began)
 
 
 def _prepare(
-    root: Path, out: Path, analyzer: FolderAnalyzer, table: Path | None, again: bool, name: str, began: float
+    root: Path,
+    out: Path,
+    analyzer: FolderAnalyzer,
+    table: Path | None,
+    again: bool,
+    name: str,
+    shards: int,
+    began: float,
 ) -> PrepareReport:
     sources = _sources(root, analyzer, table)
     path = out / manifests.NAME
@@ -103,10 +118,15 @@ def _prepare(
     pairs = _copies(lines, usable, sources, fingerprints, analyzer, out if unchanged else None)
     report = PrepareReport(out, summary_entries(root, analyzer, lines, pairs, table))
     report.summary |= {"measured": fresh, "kept": len(lines) - fresh}
-    with replace_files(out) as part:
-        manifests.write_manifest(part / manifests.NAME, replace(header, complete=True), lines)
+    sizes: list[int] = []
+    with replace_files(out, lambda: [path.name for path in out.glob(SHARDS)]) as part:
+        if shards and usable:
+            lines, sizes = write_shards(part, [source.path for source in sources], lines, shards)
+            report.summary |= {"shards": shards, "shard_bytes": sum(sizes)}
+        manifests.write_manifest(part / manifests.NAME, replace(header, complete=True, shards=sizes), lines)
         if usable:
-            _summarise(analyzer, root, part, lines, pairs, RecipeProposalContext(name, root, out / RECIPE), report)
+            place = out.resolve() if shards else root
+            _summarise(analyzer, root, part, lines, pairs, RecipeProposalContext(name, place, out / RECIPE), report)
         report.summary["seconds_taken"] = round(time.monotonic() - began, 2)
         write_text_file(part / SUMMARY, format_json(report.summary) + "\n")
     (out / manifests.PARTIAL).unlink(missing_ok=True)
@@ -240,9 +260,12 @@ def _measure(
     return [_ordered(line) for line in lines if line is not None], fingerprints, len(todo)
 
 
+_OF_FOLDER = ("raw", "label", "caption", "more", "copy_of", "group", "shard", "offset")
+
+
 def _measured(line: ManifestLine) -> ManifestLine:
     """The entries that depend on the file only; labels and copies are determined again."""
-    return {k: v for k, v in line.items() if k not in ("raw", "label", "caption", "more", "copy_of", "group")}
+    return {k: v for k, v in line.items() if k not in _OF_FOLDER}
 
 
 def _ordered(line: ManifestLine) -> ManifestLine:

@@ -9,9 +9,9 @@ Without the context, or in eval mode, nothing is dropped. torch's global generat
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -41,7 +41,19 @@ def keyed_dropout(seed: int, samples: Sequence[int], step: int) -> Iterator[None
         samples: samples[i] is the number of row i in the global batch.
         step: Number of the training step.
     """
-    token = _active.set(_Keys(as_seed(seed), as_sample_numbers(samples), step))
+    with _use(_Keys(as_seed(seed), as_sample_numbers(samples), step)):
+        yield
+
+
+def remember_dropout() -> AbstractContextManager[None]:
+    """A context in which the layers that are passed next drop the same features as they do now, also in a thread."""
+    keys = _active.get()
+    return _use(None if keys is None else replace(keys))
+
+
+@contextmanager
+def _use(keys: _Keys | None) -> Iterator[None]:
+    token = _active.set(keys)
     try:
         yield
     finally:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import nn
 
 from ...types import BadInput
 from .base import Optimizer
+
+if TYPE_CHECKING:
+    from ..sharding import Shards
 
 
 class AdamW(Optimizer):
@@ -35,3 +40,6 @@ class AdamW(Optimizer):
         ]
         fused = all(p.device.type in ("cpu", "cuda") for p in params)
         return torch.optim.AdamW(groups, lr=self.lr, betas=self.betas, eps=self.eps, fused=fused)  # type: ignore[arg-type]
+
+    def shard(self, optimizer: torch.optim.Optimizer, shards: Shards) -> None:
+        """Nothing: the update of an element depends on no other one."""

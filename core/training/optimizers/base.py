@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
+
+from ...types import BadInput
+
+if TYPE_CHECKING:
+    from ..sharding import Shards
 
 
 class Optimizer(ABC):
@@ -20,6 +26,24 @@ class Optimizer(ABC):
     @abstractmethod
     def make(self, model: nn.Module) -> torch.optim.Optimizer:
         """A torch optimiser over the model's parameters."""
+
+    def shard(self, optimizer: torch.optim.Optimizer, shards: Shards) -> None:
+        """Prepare an optimiser of `make` for parts of weights, see `train.shard`.
+
+        It is called before the optimiser's parameters are replaced by `shards.parts`: ranges of rows, of which
+        `shards.whole` gives the whole. Override it for an optimiser that is right on parts.
+
+        Args:
+            optimizer: What `make` has returned.
+            shards: The parts of the weights.
+
+        Raises:
+            BadInput: The optimiser cannot update parts of weights.
+        """
+        raise BadInput(
+            f"train.shard: the optimizer {type(self).__name__} does not say that it can update parts of weights: use "
+            "adamw or muon, or leave train.shard out"
+        )
 
     def keeps_state(self) -> bool:
         """Whether the optimiser keeps state between steps, as Adam does; without it a run cannot be resumed exactly."""

@@ -10,7 +10,7 @@ square of those of AdamW (Liu et al. 2025, arXiv:2502.16982, section 2.2), so th
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,9 @@ from torch.optim.adamw import adamw
 from ...types import BadInput
 from .adamw import AdamW
 from .base import Optimizer
+
+if TYPE_CHECKING:
+    from ..sharding import Shards
 
 _ITERATIONS = 5
 _A, _B, _C = 3.4445, -4.7750, 2.0315  # p(s) = A s + B s^3 + C s^5 takes singular values from 0 to 1 close to 1
@@ -67,9 +70,20 @@ class Muon(Optimizer):
         options = {"lr": self.lr, "momentum": self.momentum, "weight_decay": self.weight_decay}
         return _MuonAdamW([group | options, *others], {})
 
+    def shard(self, optimizer: torch.optim.Optimizer, shards: Shards) -> None:
+        """Each matrix is gathered before it is orthogonalised, which every rank does; each keeps its own rows."""
+        assert isinstance(optimizer, _MuonAdamW)
+        optimizer.shards = shards
+
 
 class _MuonAdamW(torch.optim.Optimizer):
-    """Muon for the groups with a momentum, AdamW for the others."""
+    """Muon for the groups with a momentum, AdamW for the others.
+
+    Attributes:
+        shards: What the parameters are parts of; None: they are whole.
+    """
+
+    shards: Shards | None = None
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] (torch's stub)
@@ -80,18 +94,24 @@ class _MuonAdamW(torch.optim.Optimizer):
 
     def _muon(self, pairs: list[tuple[Tensor, Tensor]], group: dict[str, Any]) -> None:
         updates: dict[tuple[int, ...], list[tuple[Tensor, Tensor]]] = {}
+        given = []
         for p, grad in pairs:
             if not self.state[p]:
                 self.state[p]["momentum"] = torch.zeros_like(p)
             momentum = self.state[p]["momentum"]
             momentum.mul_(group["momentum"]).add_(grad)
-            update = grad.add(momentum, alpha=group["momentum"]).flatten(1)
-            updates.setdefault(tuple(update.shape), []).append((p, update))
+            given.append(grad.add(momentum, alpha=group["momentum"]))
+        weights = [p for p, _ in pairs]
+        wholes = given if self.shards is None else self.shards.whole(weights, given)
+        for p, update in zip(weights, wholes, strict=True):
+            matrix = update.flatten(1)
+            updates.setdefault(tuple(matrix.shape), []).append((p, matrix))
         for shape, rows in updates.items():  # matrices of one shape together
             made = orthogonalise(torch.stack([update for _, update in rows]))
             scale = -_UPDATE * group["lr"] * max(shape) ** 0.5
             for (p, _), update in zip(rows, made, strict=True):
-                p.mul_(1 - group["lr"] * group["weight_decay"]).add_(update.view_as(p), alpha=scale)
+                own = update if self.shards is None else self.shards.own(p, update)
+                p.mul_(1 - group["lr"] * group["weight_decay"]).add_(own.view_as(p), alpha=scale)
 
     def _adamw(self, pairs: list[tuple[Tensor, Tensor]], group: dict[str, Any]) -> None:
         for p, _ in pairs:

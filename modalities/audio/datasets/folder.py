@@ -125,7 +125,7 @@ class Folder:
             cache, budget = "memory", float(cache)
         _check(spec, split, level, gain, shift, budget, disk)
         where, listing = manifests.find_manifest(root, manifest, "audio", SoundFacts)
-        self.root = folders.require_folder(where)
+        self.root = manifests.require_media_folder(where, listing)
         self.plan = ConversionSettings(spec, mix, crop, normalise, DEFAULT_LEVELS_DB[normalise])
         if level is not None:
             self.plan = replace(self.plan, level=level)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ....core.data import files as folders
 from ....core.data.captions import Caption
+from ....core.data.shards import local_file, member_facts
 from ....core.types import MediaSpec
 from .. import dsp, io
 from ..disk_cache import DiskSoundCache
@@ -119,7 +120,8 @@ def decode_entry(entry: SoundFileEntry, plan: ConversionSettings) -> io.DecodedS
     Raises:
         io.UnreadableSound: For unusable files.
     """
-    sound = io.read_sound(entry.path)
+    with local_file(entry.path) as path:
+        sound = io.read_sound(path)
     remarks = [r for r in quality_remarks(sound) if plan.spec.channels > 1 or not r.startswith("mono")]
     sound = io.convert_sound(entry.path, sound, plan.rate, plan.spec.channels, plan.mix)
     sound.remarks.extend(remarks)
@@ -205,7 +207,7 @@ def scan_files(found: Sequence[SoundFileEntry], cache: SoundCache, bad: folders.
         if entry.hash and cache.full:
             usable.append(entry)
             continue
-        if (reason := folders.unusable_reason(entry.path)) is not None:
+        if member_facts(entry.path) is None and (reason := folders.unusable_reason(entry.path)) is not None:
             bad.add(entry.name, reason)
             continue
         try:

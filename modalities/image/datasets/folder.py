@@ -18,11 +18,11 @@ from ....core.data.files import (
     class_names,
     content_hash,
     format_path,
-    require_folder,
     warn_of_lost_classes,
     with_file_progress,
 )
 from ....core.data.listing import assign_labels, find_candidate_files
+from ....core.data.shards import local_file, member_facts
 from ....core.data.splits import assign_splits as assign_parts
 from ....core.data.splits import was_trained_on
 from ....core.types import MediaSpec
@@ -86,7 +86,7 @@ class Folder(PictureDataset):
         recorded: frozenset[str] = frozenset(),
     ):
         where, listing = manifests.find_manifest(root, manifest, "image")
-        root, bad = require_folder(where), UnusableFiles(max_bad)
+        root, bad = manifests.require_media_folder(where, listing), UnusableFiles(max_bad)
         none = f"no picture ({' '.join(SUFFIXES)})"
         listed = find_candidate_files(root, table, listing, SUFFIXES, none, bad, FOREIGN, captions)
         total = len(listed) + len(bad.reasons) + len(bad.others)
@@ -94,7 +94,7 @@ class Folder(PictureDataset):
         names = [file.label for file in found if file.label is not None]
         classes = class_names(names, format_path(root)) if label == "folder" else ()
         files = tuple(file.path for file in found)
-        size, stamps = (spec.size[0], spec.size[1]), tuple(file_stamp(path) for path in files)
+        size, stamps = (spec.size[0], spec.size[1]), tuple(_stamp(path) for path in files)
         scanned = _scan(files, stamps, root, spec.channels, size, resize, crop == "random", cache)
         usable: list[PictureExample] = []
         keys: list[str] = []
@@ -112,6 +112,11 @@ class Folder(PictureDataset):
         chosen = [example for example, part in zip(usable, parts, strict=True) if part == split]
         self.root, self.bad = root, bad
         super().__init__(spec, chosen, classes, random=crop == "random", flip=flip)
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    member = member_facts(path)
+    return file_stamp(path) if member is None else (member[0], 0)
 
 
 class _Unusable(NamedTuple):
@@ -134,16 +139,21 @@ def _scan(
     """Each file decoded and hashed, or the reason for failure; remarks are warned of here, once for both parts."""
     found: list[PictureExample | _Unusable] = []
     remarks = RemarkCollector("pictures")
-    total_bytes = 0
+    total_bytes, full = 0, budget * 1_000_000
     for path, (size_in_bytes, _) in zip(with_file_progress(files, "reading pictures", len(files)), stamps, strict=True):
         load = partial(_load, path, channels, size, resize, whole)
+        member = member_facts(path)
+        if member is not None and total_bytes >= full:  # shards may be larger than any disk: not read for nothing
+            found.append(PictureExample(path.name, load, size=size_in_bytes, hash=member[1]))
+            continue
         try:
             pixels: np.ndarray | Callable[[], np.ndarray] = load(remarks)
-            total_bytes += pixels.nbytes
-            if total_bytes > budget * 1_000_000:
-                total_bytes -= pixels.nbytes
-                pixels = load
-            found.append(PictureExample(format_path(path, root), pixels, size=size_in_bytes, hash=content_hash(path)))
+            if total_bytes + pixels.nbytes > full:
+                total_bytes, pixels = full if member else total_bytes, load
+            else:
+                total_bytes += pixels.nbytes
+            content = content_hash(path) if member is None else member[1]
+            found.append(PictureExample(format_path(path, root), pixels, size=size_in_bytes, hash=content))
         except UnreadablePicture as error:
             found.append(_Unusable(error.reason, error.foreign))
         except OSError as error:
@@ -156,7 +166,8 @@ def _load(
     path: Path, channels: int, size: tuple[int, int], resize: bool, whole: bool, remarks: RemarkCollector | None = None
 ) -> np.ndarray:
     """(C, H, W) uint8 that covers `size`; cropped to it unless `whole`, for random crops."""
-    picture = decode_picture(path, channels, size if resize else None)
+    with local_file(path) as file:
+        picture = decode_picture(file, channels, size if resize else None)
     if remarks is not None:
         remarks.add(path.name, picture.remarks)
     pixels = decoded_to_uint8(picture, channels)

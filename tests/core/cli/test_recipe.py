@@ -175,7 +175,6 @@ def test_show_and_validate_work_on_a_checkpoint(say):
         file,
         CheckpointHeader(recipe.dump(), MediaSpec("image", 1, ("height", "width"), (28, 28)), 1, 0.0),
         {"model": model},
-        torch.optim.SGD(model.parameters()),
     )
     code, out, _ = say("recipe", "show", str(file), "train.batch=3")
     assert code == 0 and "seed: 41" in out and "batch: 3" in out
@@ -189,7 +188,6 @@ def test_show_and_validate_work_on_a_checkpoint(say):
         file,
         CheckpointHeader(coded.dump(), MediaSpec("image", 3, ("height", "width"), (32, 32)), 1, 0.0),
         {"model": model},
-        torch.optim.SGD(model.parameters()),
     )
     code, _, err = say("recipe", "show", str(file))
     assert code == 2 and "--allow-code" in err

@@ -6,7 +6,6 @@ One pair of processes runs all scenarios of `tests/_ranks.py`; two more start to
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -29,6 +28,7 @@ from sonolux.core.types import BadInput
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 import _ranks
+from _ranks import check_equal, environment
 
 pytestmark = [
     pytest.mark.skipif(not dist.is_available() or not dist.is_gloo_available(), reason="torch has no gloo"),
@@ -38,50 +38,16 @@ pytestmark = [
 PLANTED = ["averaged", "not summed", "unused weights decayed", "local rows", "order of the ranks"]
 
 
-def environment(**more: str) -> dict[str, str]:
-    """The environment of a process that imports the package that is tested, without torchrun's variables."""
-    root = str(Path(sys.modules["sonolux"].__file__).resolve().parents[1])
-    paths = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-    return {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", **more}
-
-
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory):
-    """The folder of the results of two ranks."""
-    folder = tmp_path_factory.mktemp("ranks")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    processes = [
-        subprocess.Popen(
-            [sys.executable, _ranks.__file__, str(folder)],
-            env=environment(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=port),
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in "01"
-    ]
-    try:
-        errors = [process.communicate(timeout=500)[1] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    assert processes[0].returncode == 0 and processes[1].returncode == -signal.SIGKILL, "\n".join(errors)
-    return folder
+    """The folder of the results of two ranks, of which the second is killed at the end."""
+    return _ranks.run_pair(_ranks.__file__, tmp_path_factory.mktemp("ranks"), (0, -signal.SIGKILL))
 
 
 @pytest.fixture(scope="module")
 def alone():
     """name of a variant -> results of one process."""
     return {name: _ranks.train(Ranks(), *changes) for name, changes in _ranks.VARIANTS.items()}
-
-
-def check_equal(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
-    """Equal to 1e-6 of the largest element of each tensor."""
-    assert found.keys() == expected.keys()
-    for name, value in expected.items():
-        error = float((found[name] - value).abs().max())
-        assert error <= 1e-6 * float(value.abs().max()), f"{name}: {error}"
 
 
 @pytest.mark.parametrize("variant", _ranks.VARIANTS)
