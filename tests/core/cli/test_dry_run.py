@@ -73,7 +73,7 @@ def test_planted_write_is_caught(recipe, tmp_path, capsys, monkeypatch):
     ("words", "message"),
     [
         (["train.stps=3"], "did you mean 'train.steps'"),
-        (["sample.label=9"], "label"),
+        (["sample.label=9"], "there is no class 9"),
         (["conditioning.size={use: scalar, key: weight, range: [0, 1]}"], "no example has"),
         (["--nproc", "4"], "give a multiple of 4"),
         (["--out", "tiny.yaml/run"], "is a file"),
