@@ -1,4 +1,4 @@
-"""The sections of `gpu.py`. Each returns a table; `Options` says how large it is, and how long it may take."""
+"""The sections of `gpu.py`. Each fills a table; `Options` says how large it is, and how long it may take."""
 
 from __future__ import annotations
 
@@ -67,19 +67,18 @@ class Options:
         return "bf16" if self.device.type == "cuda" else "float32"
 
 
-def measure_matmul(options: Options) -> Table:
+def measure_matmul(options: Options, table: Table) -> None:
     """The peak of matrix products, with which the other figures are compared."""
-    table = Table(f"Matrix products in {options.precision}")
+    table.title = f"Matrix products in {options.precision}"
     table.add("TFLOP/s of 2 n^3", measure_matmul_rate(options.device, options.precision) / 1e12)
-    return table
 
 
-def measure_training(options: Options, compiled: bool = False) -> Table:
+def measure_training(options: Options, table: Table, compiled: bool = False) -> None:
     """Training steps of our networks and of diffusers', in turns."""
     size, device = options.size, options.device
     peak = measure_matmul_rate(device, options.precision)
     title = f"Training in {options.precision}, {'compiled' if compiled else 'not compiled'}"
-    table = Table(f"{title}: {size.pixels}x{size.pixels} pictures, batches of {size.batch}")
+    table.title = f"{title}: {size.pixels}x{size.pixels} pictures, batches of {size.batch}"
     for name, (ours, theirs) in PAIRS.items():
         runs = {}
         for who, build in (("ours", ours), ("diffusers", theirs)):
@@ -88,7 +87,9 @@ def measure_training(options: Options, compiled: bool = False) -> Table:
                 runs[who] = make_training(build(size), size, device, compiled)
             except ImportError as error:
                 table.add(f"{name}, {who}", "-", "{}", f"not installed ({error})")
-        measure_in_turns(list(runs.values()), device, options.seconds / 4, 2 if options.smoke else 5)
+        measure_in_turns(
+            list(runs.values()), device, options.seconds / (20 if compiled else 4), 2 if options.smoke else 5
+        )
         for who, run in runs.items():
             _add_training(table, f"{name}, {who}", run, size.batch, peak)
         if len(runs) == 2:
@@ -98,12 +99,11 @@ def measure_training(options: Options, compiled: bool = False) -> Table:
         del runs
         if device.type == "cuda":
             torch.cuda.empty_cache()
-    return table
 
 
-def measure_compiled_training(options: Options) -> Table:
+def measure_compiled_training(options: Options, table: Table) -> None:
     """The same with `torch.compile`, whose time is not part of the figures."""
-    return measure_training(options, compiled=True)
+    measure_training(options, table, compiled=True)
 
 
 def _add_training(table: Table, name: str, run: TimedTraining, batch: int, peak: float) -> None:
@@ -113,11 +113,11 @@ def _add_training(table: Table, name: str, run: TimedTraining, batch: int, peak:
     table.add(f"{name}, pictures/s", batch / seconds, "{:.4g}", f"{share}; {size}")
 
 
-def measure_sampling(options: Options) -> Table:
+def measure_sampling(options: Options, table: Table) -> None:
     """Pictures per second of dpmpp_2m with 20 steps: as it is, and compiled with CUDA graphs."""
     size, device = options.size, options.device
     steps, batch = (3, 2) if options.smoke else (20, 4 * size.batch)
-    table = Table(f"Sampling with {steps} steps of dpmpp_2m in batches of {batch}, in {options.precision}")
+    table.title = f"Sampling with {steps} steps of dpmpp_2m in batches of {batch}, in {options.precision}"
     for name, (ours, _) in PAIRS.items():
         torch.manual_seed(0)
         network = ours(size).to(device).eval()
@@ -137,12 +137,11 @@ def measure_sampling(options: Options) -> Table:
                 sample()
                 times = [seconds_of_step(sample, device) for _ in range(2 if options.smoke else 5)]
             table.add(f"{name}, {mode}, pictures/s", batch / statistics.median(times), "{:.4g}")
-    return table
 
 
-def count_host_waits(options: Options) -> Table:
+def count_host_waits(options: Options, table: Table) -> None:
     """How often a training step of a recipe waits for the device; 0 is the goal, apart from the log."""
-    device, table = options.device, Table("Host waits of a training step, after the first steps")
+    device, table.title = options.device, "Host waits of a training step, after the first steps"
     for name in ("text_shapes",) if options.smoke else ("text_shapes", "text_shapes_dit", "text_sfx"):
         changes = ["data.count=64", "train.batch=4", "train.workers=0", f"train.device={device.type}"]
         recipe = load_recipe(name, [*changes, "train.log_every=1000000"])
@@ -157,7 +156,6 @@ def count_host_waits(options: Options) -> Table:
         trainer.close()
         note = "counted on a GPU only" if device.type != "cuda" else "; ".join(dict.fromkeys(places))[:200]
         table.add(name, len(places) / steps if device.type == "cuda" else "-", "{}", note)
-    return table
 
 
 def waits_of(act: Callable[[], object], device: torch.device) -> list[str]:
@@ -176,20 +174,20 @@ def waits_of(act: Callable[[], object], device: torch.device) -> list[str]:
     return [f"{Path(one.filename).name}:{one.lineno}" for one in found if "synchroniz" in str(one.message)]
 
 
-def train_cifar10(options: Options) -> Table:
+def train_cifar10(options: Options, table: Table) -> None:
     """A run of the recipe cifar10 with its evaluation."""
     changes = ["train.batch=256", "train.measured_steps=null"]
-    return _train_and_evaluate("cifar10", options, changes, count=2000)
+    _train_and_evaluate("cifar10", options, table, changes, count=1000)
 
 
-def train_game_sounds(options: Options) -> Table:
+def train_game_sounds(options: Options, table: Table) -> None:
     """A run of the recipe game_sounds with its evaluation."""
     root = options.out / "toy_game_sounds" if options.smoke else _data("game_sounds")
     changes = [f"data.table={root / 'captions.jsonl'}", "train.batch=32"]
-    return _train_and_evaluate("game_sounds", options, changes, count=300)
+    _train_and_evaluate("game_sounds", options, table, changes, count=200)
 
 
-def _train_and_evaluate(name: str, options: Options, changes: list[str], count: int) -> Table:
+def _train_and_evaluate(name: str, options: Options, table: Table, changes: list[str], count: int) -> None:
     """Train a recipe for most of the budget, evaluate it, and collect the figures of metrics.json."""
     began, run = time.monotonic(), options.out / name
     if options.smoke:
@@ -198,12 +196,12 @@ def _train_and_evaluate(name: str, options: Options, changes: list[str], count: 
         changes = [*changes, *TOY_RUNS[name]]
     else:
         root = _data(name)
-        changes = [*changes, f"train.minutes={0.6 * options.seconds / 60:.3g}"]
+        changes = [*changes, f"train.minutes={0.5 * options.seconds / 60:.3g}", "sample.batch=200"]
     words = ["--out", str(run), "--overwrite", "--quiet"]
     _command("train", name, f"data.root={root}", *changes, *words)
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     last = [row for row in rows if "loss" in row][-1]
-    table = Table(f"{name}: trained on {root.name} for {last['elapsed_s']:.0f} s")
+    table.title = f"{name}: trained on {root.name} for {last['elapsed_s']:.0f} s"
     table.add("steps", last["step"], "{}")
     table.add("samples/s", last["samples_per_s"], "{:.4g}", f"{last['data_wait']:.1%} of the time waiting for data")
     table.add("peak memory, MiB", last.get("peak_memory_mb", "-"), "{}")
@@ -213,10 +211,12 @@ def _train_and_evaluate(name: str, options: Options, changes: list[str], count: 
     report = json.loads((run / "eval/metrics.json").read_text(encoding="utf-8"))
     for group, figures in report["figures"].items():
         for what, figure in figures.items():
-            references = ", ".join(f"{about} {one['value']:.3g}" for about, one in figure["references"].items())
+            if not isinstance(figure["value"], (int, float)):  # nothing could be measured
+                continue
+            known = {about: one["value"] for about, one in figure["references"].items() if one["value"] is not None}
+            references = ", ".join(f"{about} {value:.3g}" for about, value in known.items())
             table.add(f"{group}: {what}", figure["value"], "{:.3g}", references)
     table.add("seconds, all together", time.monotonic() - began, "{:.0f}")
-    return table
 
 
 def _data(name: str) -> Path:
@@ -241,13 +241,13 @@ def _command(*words: str) -> None:
         raise BadInput(f"`sonolux {words[0]}` failed with exit code {code}: {lines[-1] if lines else 'no message'}")
 
 
-SECTIONS: dict[str, tuple[Callable[[Options], Table], float]] = {
-    "matmul": (measure_matmul, 20),
-    "training": (measure_training, 60),
-    "compiled training": (measure_compiled_training, 130),
-    "sampling": (measure_sampling, 70),
-    "host waits": (count_host_waits, 40),
-    "cifar10": (train_cifar10, 140),
-    "game sounds": (train_game_sounds, 140),
+SECTIONS: dict[str, tuple[Callable[[Options, Table], None], float]] = {
+    "matmul": (measure_matmul, 10),
+    "training": (measure_training, 45),
+    "compiled training": (measure_compiled_training, 180),
+    "sampling": (measure_sampling, 90),
+    "host waits": (count_host_waits, 35),
+    "cifar10": (train_cifar10, 130),
+    "game sounds": (train_game_sounds, 110),
 }
-"""Name -> the section and its time budget in seconds, 600 together."""
+"""Name -> the section and its time budget in seconds, 600 together. A section adds its figures as it finds them."""

@@ -18,7 +18,7 @@ TOY_RUNS = {
         *_SHORT,
         *_SAMPLED,
         "modality.size=16",
-        "network={use: image/unet, width: 16, stages: [1], blocks: 1, patch: 2}",
+        "network={use: image/unet, width: 32, stages: [1, 1], blocks: 1, attention: [1], patch: 2}",
     ],
     "game_sounds": [
         *_SHORT,
@@ -26,7 +26,7 @@ TOY_RUNS = {
         "sample.prompt=null",
         "modality={use: audio, rate: 4000, seconds: 0.25, channels: 1}",
         "codec={use: audio/logmel, n_fft: 128, hop: 32, mels: 16}",
-        "network={use: audio/unet2d, width: 16, stages: [1], patch: [4, 4], cross_attention: [0]}",
+        "network={use: audio/unet2d, width: 32, stages: [1, 1], patch: [4, 4], attention: [1], cross_attention: [1]}",
         "conditioning.caption.length=8",
         "conditioning.seconds.range=[0.02, 0.25]",
     ],

@@ -44,23 +44,31 @@ Result = dict[str, Any]
 START = 20.0  # seconds that a process of a section may need in addition to its budget, to start and to compile
 
 
-def run_section(name: str, options: Options) -> Result:
-    """Run a section in this process: its table, or the reason why there is none."""
-    began = time.monotonic()
-    table, error = None, None
+class WrittenTable(Table):
+    """A table that writes itself to a file after each figure, so that those of a stopped process are not lost."""
+
+    file: Path
+
+    def add(self, name: str, value: Any, form: str = "{:.3g}", note: str = "") -> None:
+        """Append a line."""
+        super().add(name, value, form, note)
+        write_text_file(self.file, json.dumps([self.title, [asdict(figure) for figure in self.figures]], default=str))
+
+
+def run_section(name: str, options: Options, table: Table | None = None) -> Result:
+    """Run a section in this process: its figures, and the reason why there are no more."""
+    began, error = time.monotonic(), None
+    table = Table(name) if table is None else table
     try:
-        table = SECTIONS[name][0](options)
+        SECTIONS[name][0](options, table)
     except Exception as failure:  # whatever fails must not stop the other sections
         error = " ".join(f"{type(failure).__name__}: {failure}".split())
-    figures = [] if table is None else [asdict(figure) for figure in table.figures]
-    title = name if table is None else table.title
-    return _result(name, began, title=title, figures=figures, error=error)
+    return _result(name, began, table.title, [asdict(figure) for figure in table.figures], error)
 
 
 def run_section_apart(name: str, options: Options) -> Result:
     """Run a section in a process of its own: an error of the GPU would make all later work of its process fail."""
-    began, target = time.monotonic(), options.out / f"{name.replace(' ', '_')}.json"
-    target.unlink(missing_ok=True)
+    began, (target, part) = time.monotonic(), section_files(options.out, name)
     words = ["--out", str(options.out), "--section", name, "--seconds", str(options.seconds)]
     words += ["--smoke"] * options.smoke
     limit = options.seconds + START
@@ -68,21 +76,27 @@ def run_section_apart(name: str, options: Options) -> Result:
         done = subprocess.run(
             [sys.executable, __file__, *words], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=limit
         )
-        return json.loads(target.read_text(encoding="utf-8"))
-    except subprocess.TimeoutExpired:
-        return _result(name, began, error=f"stopped after {limit:.0f} s")
-    except (OSError, ValueError):
+        if target.is_file():
+            return json.loads(target.read_text(encoding="utf-8"))
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        return _result(name, began, error=f"its process ended with exit code {done.returncode}: {shorten(last, 300)}")
+        error = f"its process ended with exit code {done.returncode}: {shorten(last, 300)}"
+    except subprocess.TimeoutExpired:
+        error = f"stopped after {limit:.0f} s"
     finally:
-        target.unlink(missing_ok=True)
+        found = json.loads(part.read_text(encoding="utf-8")) if part.is_file() else [name, []]
+        for file in (target, part):
+            file.unlink(missing_ok=True)
+    return _result(name, began, *found, error)
 
 
-def _result(
-    name: str, began: float, title: str | None = None, figures: Sequence[Any] = (), error: str | None = None
-) -> Result:
+def section_files(out: Path, name: str) -> tuple[Path, Path]:
+    """Where the process of a section writes its result, and its figures so far."""
+    return out / f"{name.replace(' ', '_')}.json", out / f"{name.replace(' ', '_')}-part.json"
+
+
+def _result(name: str, began: float, title: str, figures: Sequence[Any], error: str | None) -> Result:
     seconds = round(time.monotonic() - began, 1)
-    return {"name": name, "title": title or name, "seconds": seconds, "figures": list(figures), "error": error}
+    return {"name": name, "title": title, "seconds": seconds, "figures": list(figures), "error": error}
 
 
 def describe_machine(smoke: bool) -> Result:
@@ -96,10 +110,11 @@ def describe_machine(smoke: bool) -> Result:
 
 
 def text_of(result: Result) -> str:
-    """The table of a section as text."""
-    if result["error"]:
-        return f"{result['title']}\n  FAILED after {result['seconds']} s: {result['error']}"
-    return Table(result["title"], [Figure(**figure) for figure in result["figures"]]).text()
+    """The table of a section as text; of one that failed, what it has found before."""
+    figures = [Figure(**figure) for figure in result["figures"]]
+    table = Table(result["title"], figures).text() if figures else result["title"]
+    failure = f"  FAILED after {result['seconds']} s: {result['error']}"
+    return f"{table}\n{failure}" if result["error"] else table
 
 
 def markdown_of(machine: Result, results: Sequence[Result]) -> str:
@@ -110,8 +125,7 @@ def markdown_of(machine: Result, results: Sequence[Result]) -> str:
         lines += [f"## {result['title']}", ""]
         if result["error"]:
             lines += [f"Failed: {result['error']}", ""]
-            continue
-        lines += ["| | | |", "|---|---|---|"]
+        lines += ["| | | |", "|---|---|---|"] * bool(result["figures"])
         for figure in result["figures"]:
             cells = [figure["name"], figure["form"].format(figure["value"]), figure["note"]]
             lines.append(f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |")
@@ -136,7 +150,7 @@ def run_all(options: argparse.Namespace) -> None:
         budget = 2.0 if options.smoke else min(scale * SECTIONS[name][1], end - time.monotonic() - START)
         chosen = Options(options.out, budget, options.smoke)
         if budget < 1:
-            results.append(_result(name, time.monotonic(), error="no time is left"))
+            results.append(_result(name, time.monotonic(), name, [], "no time is left"))
         else:
             results.append(run_section(name, chosen) if options.smoke else run_section_apart(name, chosen))
         print(f"\n{text_of(results[-1])}", flush=True)
@@ -158,8 +172,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=60, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.section is not None:
-        result = run_section(options.section, Options(options.out, options.seconds, options.smoke))
-        target = options.out / f"{options.section.replace(' ', '_')}.json"
+        target, part = section_files(options.out, options.section)
+        table = WrittenTable(options.section)
+        table.file = part
+        result = run_section(options.section, Options(options.out, options.seconds, options.smoke), table)
         write_text_file(target, json.dumps(result, default=str))
         return 0
     return exit_code(lambda: run_all(options))

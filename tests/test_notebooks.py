@@ -30,13 +30,13 @@ def last_value(source, names):
 
 
 def quick(monkeypatch):
-    """Every sampling takes two steps, and makes at most two samples."""
+    """Every sampling takes two steps, an exact inversion six, and makes at most two samples."""
     for name in ("sample", "vary", "inpaint", "morph", "reprompt"):
         true = getattr(Pipeline, name)
 
         def few(self, *args, true=true, **options):
             counts = {"count": min(2, options["count"])} if "count" in options else {}
-            return true(self, *args, **{**options, "steps": 2, **counts})
+            return true(self, *args, **{**options, "steps": 6 if true.__name__ == "reprompt" else 2, **counts})
 
         monkeypatch.setattr(Pipeline, name, few)
 

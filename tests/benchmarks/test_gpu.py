@@ -40,14 +40,20 @@ def check_failures(folder, capsys):
     words = ["--only", "training", "--only", "matmul", "--smoke", "--out", str(folder)]
     assert gpu.main(words) == 2
     said = capsys.readouterr()
-    assert "FAILED" in said.out and "RuntimeError: no memory" in said.out and "TFLOP/s" in said.out
+    assert (
+        "before" in said.out
+        and "FAILED" in said.out
+        and "RuntimeError: no memory" in said.out
+        and "TFLOP/s" in said.out
+    )
     assert "failed: training" in said.err
     found = json.loads((folder / "results.json").read_text())["sections"]
     assert [bool(one["error"]) for one in found] == [True, False]
 
 
 def test_a_section_that_fails_does_not_stop_the_others(tmp_path, capsys, monkeypatch):
-    def fail(options):
+    def fail(options, table):
+        table.add("before", 1.0)
         raise RuntimeError("no\nmemory")
 
     monkeypatch.setitem(gpu.SECTIONS, "training", (fail, 1.0))
@@ -63,9 +69,12 @@ def test_a_section_in_a_process_of_its_own(tmp_path, monkeypatch):
     options = gpu.Options(tmp_path, 60.0, True)
     result = gpu.run_section_apart("matmul", options)
     assert result["error"] is None and result["figures"][0]["value"] > 0 and list(tmp_path.iterdir()) == []
+    gpu.section_files(tmp_path, "matmul")[1].write_text(
+        '["Half", [{"name": "a", "value": 1, "form": "{}", "note": ""}]]'
+    )
     monkeypatch.setattr(gpu, "START", 0.0)
     late = gpu.run_section_apart("matmul", gpu.Options(tmp_path, 0.05, True))
-    assert late["error"] == "stopped after 0 s" and late["figures"] == []
+    assert late["error"] == "stopped after 0 s" and late["title"] == "Half" and late["figures"][0]["name"] == "a"
 
 
 def test_a_process_that_dies_is_reported(tmp_path, monkeypatch):
