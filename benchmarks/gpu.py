@@ -1,4 +1,4 @@
-"""What one GPU reaches, in at most ten minutes: speed beside diffusers, sampling, host waits, two trainings.
+"""What one GPU reaches, in at most ten minutes: speed next to diffusers, sampling, host waits, two trainings.
 
     SONOLUX_DATA=FOLDER python benchmarks/gpu.py --out OUT [--minutes 10] [--only SECTION ...]
     python benchmarks/gpu.py --smoke --out OUT
@@ -9,7 +9,7 @@ when it is done; one that fails or takes too long does not stop the others. OUT 
 the two runs with the reports of `sonolux eval`.
 
   matmul             FLOP/s of large matrix products in bf16, with which the others are compared
-  training           pictures/s of our U-Net and transformer beside diffusers' of the same widths and depths
+  training           pictures/s of our U-Net and transformer and of diffusers' of the same widths and depths
   compiled training  the same with torch.compile
   sampling           pictures/s of 20 steps, not compiled and with CUDA graphs
   host waits         how often a training step waits for the GPU

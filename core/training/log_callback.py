@@ -52,7 +52,7 @@ class LoggerCallback(Callback):
         self._call(run, lambda logger: logger.close())
 
     def _call(self, run: RunState, act: Callable[[Logger], None]) -> None:
-        """Call every logger, which is first told of a new place of the run folder."""
+        """Call every logger, after it was given a new place of the run folder."""
         moved, self._place = run.folder.place != self._place, run.folder.place
         for logger in list(self.loggers):
             try:

@@ -15,7 +15,7 @@ EXTRA = "pip install 'sonolux[log]'"
 
 
 class LoggedRun(NamedTuple):
-    """What a logger is told of a run.
+    """What a logger knows of a run.
 
     Attributes:
         name: Name of the recipe.

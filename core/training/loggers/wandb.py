@@ -38,7 +38,13 @@ class Wandb(Logger):
             dir=run.path,
             config=run.settings,
             mode=wandb_mode(),
-            settings=wandb.Settings(silent=True, console="off", save_code=False, disable_git=True),
+            settings=wandb.Settings(
+                silent=True,
+                console="off",
+                save_code=False,
+                disable_git=True,
+                reinit="create_new",  # several runs of one process, as in an ablation, are several runs of wandb
+            ),
         )
         self._run.config.update({"recipe_text": run.recipe})
 
