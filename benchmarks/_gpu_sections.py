@@ -207,7 +207,8 @@ def _train_and_evaluate(name: str, options: Options, table: Table, changes: list
     table.add("peak memory, MiB", last.get("peak_memory_mb", "-"), "{}")
     held = [row["held_out"]["loss"] for row in rows if "held_out" in row]
     table.add("held-out loss", held[-1] if held else "-", "{}")
-    _command("eval", str(run), f"count={count}", f"data.root={root}", "--out", str(run / "eval"), "--overwrite")
+    settings = [f"count={count}", f"data.root={root}", "eval.memorization=false"]  # that search takes minutes
+    _command("eval", str(run), *settings, "--out", str(run / "eval"), "--overwrite")
     report = json.loads((run / "eval/metrics.json").read_text(encoding="utf-8"))
     for group, figures in report["figures"].items():
         for what, figure in figures.items():
