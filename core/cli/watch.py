@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -39,6 +40,8 @@ def command(run: Path, as_json: bool) -> None:
     while True:
         record = read_run(run)
         lines = run_lines(record, blocks)
+        if terminal:  # a line that the terminal breaks would be two, and the next view is drawn over this one
+            lines = [line[: shutil.get_terminal_size().columns - 1] for line in lines]
         if lines != shown:
             if terminal and shown:
                 _clear(len(shown))

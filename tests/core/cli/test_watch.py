@@ -146,3 +146,17 @@ def test_the_view_ends_with_the_run(tmp_path, capsys, monkeypatch):
         ["step 30 of 120", "training, 3:00 left"],
         ["step 30 of 120", "ended"],
     ]
+
+
+def test_on_a_terminal_the_view_is_drawn_in_its_place(tmp_path, capsys, monkeypatch):
+    """Three views: the second and third begin where the first did; no line is longer than the terminal is wide."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "40")
+    folder = made(tmp_path / "run", {**ROW, "step": 1})
+    lock(folder)
+    changes = iter([lambda: (folder / "metrics.jsonl").write_text(json.dumps(ROW) + "\n"), (folder / LOCK).unlink])
+    monkeypatch.setattr(watch.time, "sleep", lambda seconds: next(changes)())
+    assert main(["watch", str(folder)]) == 0
+    first, second, third = capsys.readouterr().out.split("\x1b[8F\x1b[J")
+    assert first.count("\n") == second.count("\n") == third.count("\n") == 8
+    assert third.startswith("shapes  step 30 of 120  ended\n") and max(map(len, third.split("\n"))) == 39
