@@ -1,8 +1,9 @@
 """The networks of `gpu.py`: our U-Net and transformer, each with diffusers' of the same widths, depths and attention.
 
-They are not the same function: diffusers' U-Net has one residual block more in each stage of the decoder, a middle
-block, and attention after each block of a stage; its transformer has a GELU instead of SwiGLU. So the tables state
-weights and FLOPs of both.
+They are not the same function: diffusers' U-Net has one residual block more in each stage of the decoder, which ours
+has everywhere (15 blocks, diffusers' 17), a middle block, a skip connection for each block, and attention after each
+block of a stage; its transformer has a GELU instead of SwiGLU. So the tables state weights and FLOPs of both, and the
+ratio of FLOP/s next to that of pictures.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class PairSize:
         pixels: Height and width of the pictures.
         batch: Pictures of a step.
         width: Channels of the finest stage of the U-Nets; the other two have twice as many, and attend.
-        blocks: Residual blocks of a stage.
+        blocks: Residual blocks of a stage of the encoder; ours has one more everywhere.
         depth: Blocks of the transformers.
         heads: Attention heads of the transformers, of 64 channels each.
         patch: Pixels of a patch of the transformers along each axis.
@@ -64,7 +65,8 @@ class LabelledNetwork(nn.Module):
 
 def our_unet(size: PairSize) -> nn.Module:
     """Our U-Net."""
-    return UNet(_spec(size), width=size.width, stages=[1, 2, 2], blocks=size.blocks, attention=[1, 2], head_dim=_HEAD)
+    blocks = size.blocks + 1  # as in the decoder of diffusers
+    return UNet(_spec(size), width=size.width, stages=[1, 2, 2], blocks=blocks, attention=[1, 2], head_dim=_HEAD)
 
 
 def our_dit(size: PairSize) -> nn.Module:

@@ -96,6 +96,8 @@ def measure_training(options: Options, table: Table, compiled: bool = False) -> 
             ratios = [b / a for a, b in zip(runs["ours"].times, runs["diffusers"].times, strict=True)]
             spread = f"single rounds {min(ratios):.2f} to {max(ratios):.2f}; above 1: ours is faster"
             table.add(f"{name}, ours / diffusers", statistics.median(ratios), "{:.2f}", spread)
+            work = runs["ours"].flops / runs["diffusers"].flops
+            table.add(f"{name}, ours / diffusers, FLOP/s", work * statistics.median(ratios), "{:.2f}")
         del runs
         if device.type == "cuda":
             torch.cuda.empty_cache()
