@@ -102,11 +102,11 @@ def test_the_data_is_named_by_the_environment(tmp_path, monkeypatch):
 @needs_diffusers
 @pytest.mark.parametrize("name", list(_gpu_networks.PAIRS))
 def test_the_networks_of_a_pair_are_alike(name):
-    """Same input and output, and the same depth: at the measured size weights differ by less than a factor of two."""
-    for size in (TOY, _gpu_networks.PairSize()):
-        with torch.device("meta"):
-            ours, theirs = (build(size) for build in _gpu_networks.PAIRS[name])
-        x, t = torch.zeros(2, 3, size.pixels, size.pixels, device="meta"), torch.zeros(2, device="meta")
-        assert ours(x, t).shape == _gpu_networks.output_of(theirs(x, t)).shape == x.shape
-        ratio = sum(p.numel() for p in theirs.parameters()) / sum(p.numel() for p in ours.parameters())
-        assert size is TOY or 0.5 < ratio < 2, ratio
+    """Both map pictures to pictures; at the measured size their weights differ by less than a factor of two."""
+    ours, theirs = (build(TOY) for build in _gpu_networks.PAIRS[name])
+    x, t = torch.zeros(2, 3, TOY.pixels, TOY.pixels), torch.zeros(2)
+    assert ours(x, t).shape == _gpu_networks.output_of(theirs(x, t)).shape == x.shape
+    with torch.device("meta"):
+        ours, theirs = (build(_gpu_networks.PairSize()) for build in _gpu_networks.PAIRS[name])
+    ratio = sum(p.numel() for p in theirs.parameters()) / sum(p.numel() for p in ours.parameters())
+    assert 0.5 < ratio < 2, ratio
