@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 from pathlib import Path
+from typing import Any
 
 import mkdocs_gen_files
 
@@ -18,6 +20,7 @@ GUIDES = (
     "sound",
     "editing",
     "evaluation",
+    "training-log",
     "scaling",
     "plugins",
 )  # first in the navigation; the other pages follow
@@ -57,8 +60,13 @@ def front_pages() -> list[str]:
 
 def title_of(page: Path) -> str:
     """The first heading of a page."""
-    found = re.search(r"^# (.+)", page.read_text(encoding="utf-8"), re.M)
-    return found[1] if found else page.stem.replace("-", " ").capitalize()
+    return title_of_text(page.read_text(encoding="utf-8"), page.stem)
+
+
+def title_of_text(text: str, name: str) -> str:
+    """The first heading of a text; the name if there is none."""
+    found = re.search(r"^# (.+)", text, re.M)
+    return found[1] if found else name.replace("-", " ").capitalize()
 
 
 def guides() -> list[str]:
@@ -88,6 +96,32 @@ def recipes() -> list[str]:
         write(f"recipes/{folder.name}.md", "\n".join(parts))
         rows.append(f"    * [{folder.name}](recipes/{folder.name}.md)")
     return rows
+
+
+def notebooks() -> list[str]:
+    """Adds a page for each notebook of docs/notebooks, with its stored outputs."""
+    rows = []
+    for file in sorted((ROOT / "docs/notebooks").glob("*.ipynb")):
+        notebook = json.loads(file.read_text(encoding="utf-8"))
+        parts = ["\n".join(_cell_lines(cell)) for cell in notebook["cells"]]
+        write(f"notebooks/{file.stem}.md", "\n\n".join(parts) + "\n")
+        rows.append(f"    * [{title_of_text(parts[0], file.stem)}](notebooks/{file.stem}.md)")
+    return rows
+
+
+def _cell_lines(cell: dict[str, Any]) -> list[str]:
+    """A cell of a notebook as Markdown: text as it is, code and its outputs as blocks."""
+    source = "".join(cell["source"])
+    if cell["cell_type"] == "markdown":
+        return [source]
+    lines = ["```python", source, "```", ""]
+    for output in cell["outputs"]:
+        data = output.get("data", {"text/plain": output.get("text", [])})
+        if "text/html" in data:
+            lines += ["".join(data["text/html"]).replace("\n", ""), ""]
+        else:
+            lines += ["```text", "".join(data["text/plain"]).rstrip("\n"), "```", ""]
+    return lines
 
 
 def escaped(text: str) -> str:
@@ -127,5 +161,6 @@ def _documented(path: Path) -> bool:
 
 
 front = front_pages()
-lines = [*front[:1], "* Guides", *guides(), "* Recipes", *recipes(), *gallery(), "* API", *api(), *front[1:]]
+pages = ["* Guides", *guides(), "* Notebooks", *notebooks(), "* Recipes", *recipes(), *gallery(), "* API", *api()]
+lines = [*front[:1], *pages, *front[1:]]
 write("SUMMARY.md", "\n".join(lines) + "\n")

@@ -42,6 +42,7 @@ from sonolux.core.training.checkpoint import newest_checkpoint, read_header
 from sonolux.core.training.data_changes import describe_data_changes
 from sonolux.core.training.run import TrainingRun
 from sonolux.core.training.run_dir import RunDir
+from sonolux.core.training.run_view import read_run, run_lines
 from sonolux.core.types import BadInput, MediaSpec
 from sonolux.core.util.messages import LONGEST_LINE, escape_control_characters
 from sonolux.modalities.audio import io as sounds
@@ -547,6 +548,14 @@ def read_log(path: Path) -> None:
     assert all(row.get("step", 0) <= 2 for row in rows)
 
 
+def read_watched_log(path: Path) -> None:
+    """What `sonolux watch` shows of a log are lines, whatever the log holds."""
+    (path.parent / "resolved.yaml").write_text("name: tiny\ntrain: {steps: 9}\n", encoding="utf-8")
+    record = read_run(path.parent)
+    json.dumps(record.to_dict())
+    assert all(run_lines(record))
+
+
 TEXTS = "a red circle\nun cercle rouge, très petit\n\n赤い丸 😀\n"
 
 
@@ -632,6 +641,7 @@ READERS = {
         file_reader("data.jsonl", "data.jsonl", HASHES.encode, read_hashes),
         file_reader("summary.json", "summary.json", SUMMARY.encode, lambda path: read_stored_summary(path.parent)),
         file_reader("metrics.jsonl", "metrics.jsonl", LOG.encode, read_log),
+        file_reader("watched log", "metrics.jsonl", LOG.encode, read_watched_log),
         file_reader("captions", "a.txt", TEXTS.encode, read_captions),
         file_reader("prompts", "prompts.txt", TEXTS.encode, read_prompts),
         file_reader("codec", "codec.safetensors", codec_file, read_codec),

@@ -27,6 +27,21 @@ EXCEPTIONS = {
     "core/evaluation/report/page.py": [('"audio"', "the family of MIME types that browsers play with controls")],
     "core/evaluation/report/templates/report.html.j2": [("<audio controls", "HTML"), ("</audio>", "HTML")],
     "core/evaluation/report/templates/report.css": [("audio {", "HTML"), ("image-rendering", "CSS")],
+    "core/pipeline/templates/samples.html.j2": [
+        ('file.family == "audio"', "a family of MIME types"),
+        ("<audio controls", "HTML"),
+        ("</audio>", "HTML"),
+        ("image-rendering: pixelated", "CSS"),
+    ],
+    "core/training/loggers/tensorboard.py": [
+        ('file.family == "image"', "a family of MIME types"),
+        ("messages.Image(encoded_image_string", "the protocol of TensorBoard"),
+        ('file.mime == "audio/wav"', "a MIME type"),
+        ("messages.Audio(encoded_audio_string", "the protocol of TensorBoard"),
+    ],
+    "core/training/loggers/wandb.py": [
+        ('{"image": wandb.Image, "audio": wandb.Audio', "families of MIME types; wandb")
+    ],
     "core/data/manifest.py": [("sound", "the adjective: undamaged")],
 }
 

@@ -7,12 +7,13 @@ from pathlib import Path
 import click
 
 from ..util.limits import MOST_SAMPLES
+from ._completion import complete_change, complete_recipe
 from ._paths import PathArgument
 
 
 @click.command("ablate")
-@click.argument("recipe")
-@click.argument("changes", nargs=-1, metavar="[KEY=VALUE]...")
+@click.argument("recipe", shell_complete=complete_recipe)
+@click.argument("changes", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=complete_change)
 @click.option("--vary", multiple=True, required=True, metavar="KEY=A,B", help="Values of a key; repeat for other keys.")
 @click.option("--seeds", type=click.IntRange(1, 1000), required=True, help="Runs of each combination; 3 or more.")
 @click.option("--steps", type=int, help="Length of each run in optimiser steps.")

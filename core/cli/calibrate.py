@@ -11,6 +11,7 @@ from ..util.errors import BadInput
 from ..util.limits import MOST_SAMPLES
 from ..util.messages import format_command as quoted
 from ..util.messages import print_json, print_lines
+from ._completion import complete_run, complete_sample_change
 from ._paths import PathArgument
 
 if TYPE_CHECKING:
@@ -23,8 +24,8 @@ HELD_OUT = 1_000_003  # offset of the seed for the held-out samples on which pla
 
 
 @click.command("calibrate")
-@click.argument("run", type=PathArgument(), metavar="RUN|CHECKPOINT")
-@click.argument("changes", nargs=-1, metavar="[KEY=VALUE]...")
+@click.argument("run", type=PathArgument(), metavar="RUN|CHECKPOINT", shell_complete=complete_run)
+@click.argument("changes", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=complete_sample_change)
 @click.option(
     "--nfe", default="5,8,10", show_default=True, help="Numbers of denoiser evaluations (NFE), one plan each."
 )

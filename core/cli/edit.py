@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from ._completion import complete_run
 from ._paths import PathArgument, result_folder
 
 TASKS = ("vary", "inpaint", "continue", "restore", "morph", "reprompt", "recover")
@@ -17,7 +18,7 @@ OLD = {"walks": "resample"}  # first edition
 
 
 @click.command("edit")
-@click.argument("run", type=PathArgument(), metavar="RUN|CHECKPOINT")
+@click.argument("run", type=PathArgument(), metavar="RUN|CHECKPOINT", shell_complete=complete_run)
 @click.argument("task", type=click.Choice(TASKS), metavar="|".join(TASKS))
 @click.argument("words", nargs=-1, required=True, metavar="FILE... [KEY=VALUE]...")
 @click.option(

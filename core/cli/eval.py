@@ -6,11 +6,12 @@ from pathlib import Path
 
 import click
 
+from ._completion import complete_run
 from ._paths import PathArgument
 
 
 @click.command("eval")
-@click.argument("run", metavar="RUN|CHECKPOINT")
+@click.argument("run", metavar="RUN|CHECKPOINT", shell_complete=complete_run)
 @click.argument("changes", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--folder", type=PathArgument(), metavar="SAMPLES", help="Evaluate these samples instead.")
 @click.option(

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from ._completion import complete_recipe
+
 
 @click.command("init")
 @click.argument("name")
@@ -15,6 +17,7 @@ import click
     "origin",
     required=True,
     metavar="RECIPE",
+    shell_complete=complete_recipe,
     help="The recipe to copy, see `sonolux recipe list`.",
 )
 def command(name: str, origin: str) -> None:

@@ -10,6 +10,7 @@ import click
 
 from ..util.limits import MOST_SAMPLES, MOST_STEPS
 from ..util.messages import escape_control_characters, print_json, print_lines
+from ._completion import complete_run
 from ._paths import PathArgument
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def sampler(
 
 
 @command.command("likelihood")
-@click.argument("run", type=PathArgument(), metavar="RUN|CHECKPOINT")
+@click.argument("run", type=PathArgument(), metavar="RUN|CHECKPOINT", shell_complete=complete_run)
 @click.argument("changes", nargs=-1, metavar="[data.KEY=VALUE]...")
 @click.option("--split", type=click.Choice(["valid", "train"]), default="valid", show_default=True)
 @click.option(

@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ._completion import complete_change, complete_recipe
+
 if TYPE_CHECKING:
     from ..config.recipe import Recipe
     from ..training.costs import StepCosts
 
 
 @click.command("plan")
-@click.argument("recipe")
-@click.argument("changes", nargs=-1, metavar="[KEY=VALUE]...")
+@click.argument("recipe", shell_complete=complete_recipe)
+@click.argument("changes", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=complete_change)
 @click.option("--memory", type=click.FloatRange(0.1, 10_000), default=80.0, show_default=True, help="GB of each GPU.")
 @click.option("--steps", type=click.IntRange(1, 1000), default=3, show_default=True, help="Real steps to time.")
 @click.option("--allow-code", is_flag=True, help="Run code that a recipe which RECIPE extends names.")

@@ -10,6 +10,7 @@ import click
 
 from ..util.messages import LONGEST_LINE, format_command, format_json, print_json, print_lines, shorten
 from ..util.paths import check_path
+from ._completion import complete_change, complete_recipe, complete_recipe_or_run
 from ._paths import PathArgument
 
 if TYPE_CHECKING:
@@ -40,8 +41,8 @@ def list_(as_json: bool) -> None:
 
 
 @command.command("show")
-@click.argument("recipe", metavar="RECIPE|RUN")
-@click.argument("changes", nargs=-1, metavar="[KEY=VALUE]...")
+@click.argument("recipe", metavar="RECIPE|RUN", shell_complete=complete_recipe_or_run)
+@click.argument("changes", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=complete_change)
 @click.option("--allow-code", is_flag=True, help=ALLOW_CODE)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def show(recipe: str, changes: tuple[str, ...], allow_code: bool, as_json: bool) -> None:
@@ -57,7 +58,9 @@ def show(recipe: str, changes: tuple[str, ...], allow_code: bool, as_json: bool)
 
 
 @command.command("validate")
-@click.argument("arguments", nargs=-1, required=True, metavar="RECIPE... [KEY=VALUE]...")
+@click.argument(
+    "arguments", nargs=-1, required=True, metavar="RECIPE... [KEY=VALUE]...", shell_complete=complete_recipe
+)
 @click.option(
     "--data", "with_data", is_flag=True, help="Also read the data, and check what the conditions need from it."
 )

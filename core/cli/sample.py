@@ -9,12 +9,13 @@ from typing import Any
 
 import click
 
+from ._completion import complete_run, complete_sample_change
 from ._paths import PathArgument, result_folder
 
 
 @click.command("sample")
-@click.argument("run", type=PathArgument(), metavar="RUN|CHECKPOINT")
-@click.argument("words", nargs=-1, metavar="[PROMPT]... [KEY=VALUE]...")
+@click.argument("run", type=PathArgument(), metavar="RUN|CHECKPOINT", shell_complete=complete_run)
+@click.argument("words", nargs=-1, metavar="[PROMPT]... [KEY=VALUE]...", shell_complete=complete_sample_change)
 @click.option("--out", type=PathArgument(), help="Folder for the samples; default for a packaged model: NAME-samples.")
 @click.option("--trajectory", is_flag=True, help="Also write the denoising trajectory, as a strip and a GIF.")
 @click.option("--overwrite", is_flag=True, help="Replace the samples in the folder.")

@@ -8,23 +8,32 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ._completion import complete_change, complete_recipe, complete_run, complete_run_folder
 from ._paths import PathArgument
 
 if TYPE_CHECKING:
     from ..config.recipe import Recipe
     from ..training.distributed import Ranks
+    from ..training.run import TrainingRun
 
 
 @click.command("train")
-@click.argument("recipe", required=False)
-@click.argument("changes", nargs=-1, metavar="[KEY=VALUE]...")
+@click.argument("recipe", required=False, shell_complete=complete_recipe)
+@click.argument("changes", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=complete_change)
 @click.option("--out", type=PathArgument(), help="Run folder.  [default: runs/NAME]")
-@click.option("--resume", type=PathArgument(), metavar="RUN", help="Continue a run from its newest checkpoint.")
+@click.option(
+    "--resume",
+    type=PathArgument(),
+    metavar="RUN",
+    shell_complete=complete_run_folder,
+    help="Continue a run from its newest checkpoint.",
+)
 @click.option(
     "--from",
     "weights",
     type=PathArgument(),
     metavar="CHECKPOINT",
+    shell_complete=complete_run,
     help="Initialize with these weights, of a run or a packaged model.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace the run in the folder.")
@@ -40,17 +49,27 @@ if TYPE_CHECKING:
 )
 @click.option("--allow-code", is_flag=True, help="Run code that a recipe which RECIPE extends, or that of RUN, names.")
 @click.option("--quiet", is_flag=True, help="No progress bar.")
+@click.option("--dry-run", is_flag=True, help="Check everything, say what would be trained and written, and end.")
+@click.option("--json", "as_json", is_flag=True, help="With --dry-run: print JSON.")
 def command(nproc: int | None, **options: Any) -> None:
     """Train RECIPE (a file, or the name of an included recipe) into a run folder.
 
     \b
     sonolux train digits data.root=path/to/digits train.minutes=5
     sonolux train digits --nproc 2                                  # two processes share each batch
+    sonolux train digits data.root=path/to/digits --dry-run         # nothing is trained or written
     sonolux train --resume runs/digits
     sonolux train --resume copy-of-a-run data.root=path/to/digits   # a run that was moved, or made by others
     """
     from . import _ranks
 
+    if options["as_json"] and not options["dry_run"]:
+        raise click.UsageError("--json needs --dry-run; `sonolux watch RUN --json` prints the state of a run")
+    if options["dry_run"] and nproc is not None:
+        from ..training.distributed import Ranks
+
+        _train(Ranks(0, nproc), **{name: value for name, value in options.items() if name != "timeout"})
+        return
     if (nproc or 1) > 1:
         raise click.exceptions.Exit(_start_processes(nproc or 1, options))
     with _ranks.join(options.pop("timeout")) as ranks:
@@ -86,6 +105,8 @@ def _train(
     auto_resume: bool,
     allow_code: bool,
     quiet: bool,
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
     from ..config.load import load_recipe
     from ..pipeline.examples import find_references
@@ -128,6 +149,9 @@ def _train(
         loaded, folder, print_lines, not quiet, [PreviewCallback(loaded)], announce=print_lines, ranks=ranks
     )
     started_from = newest_checkpoint(weights) if weights and checkpoint is None else None
+    if dry_run:
+        _print_plan(run, as_json, resume=checkpoint, weights=started_from, overwrite=overwrite, moved=moved)
+        return
     run.prepare(checkpoint, started_from, overwrite, moved)
     try:
         if not run.finished:
@@ -141,6 +165,18 @@ def _train(
     edits = [found.edit for found in find_references(run.parts.model).values() if found.drop == 0]
     words = ["edit", folder, edits[0], "FILE"] if edits else ["sample", folder]
     print_lines(f"done: {path}", f"now: {quoted('sonolux', *words, '--out', folder / 'samples', *flag)}")
+
+
+def _print_plan(run: TrainingRun, as_json: bool, **options: Any) -> None:
+    """Print what the training would do."""
+    from ..training.dry_run import plan_training
+    from ..util.messages import print_json, print_lines
+
+    plan = plan_training(run, **options)
+    if as_json:
+        print_json(plan.to_dict())
+    else:
+        print_lines(*plan.lines())
 
 
 def _checkpoint_to_continue(recipe: Recipe, folder: Path, overwrite: bool) -> Path | None:

@@ -419,6 +419,18 @@ Metrics = Annotated[
     BeforeValidator(lambda value: [] if value is None else value),
     WithJsonSchema({"type": ["array", "null"], "items": {"$ref": DEFINITIONS + "metric"}}),
 ]
+Loggers = Annotated[
+    list[Annotated[ComponentSpec, ComponentField("logger")]],
+    BeforeValidator(lambda value: [] if value is None else value if isinstance(value, (list, tuple)) else [value]),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"$ref": DEFINITIONS + "logger"},
+                {"type": ["array", "null"], "items": {"$ref": DEFINITIONS + "logger"}},
+            ]
+        }
+    ),
+]
 ConditionValues = Annotated[
     dict[str, Names],
     BeforeValidator(lambda value: {} if value is None else value),

@@ -76,6 +76,7 @@ LAYOUT = {
         "core/degradations", "core.degradations.base:Degradation", of_modalities="modalities/*/degradations"
     ),
     "optimizer": KindLayout("core/training/optimizers", "core.training.optimizers.base:Optimizer"),
+    "logger": KindLayout("core/training/loggers", "core.training.loggers.base:Logger"),
     "metric": KindLayout("core/evaluation/metrics", "core.evaluation.metrics.base:Metric"),
     "modality": KindLayout("modalities", "core.types:Modality"),
     "dataset": KindLayout("modalities/*/datasets", "core.types:Dataset"),

@@ -8,7 +8,17 @@ from pydantic import BeforeValidator, Field
 
 from ..util.annotations import Range
 from ..util.limits import MOST_ELEMENTS, MOST_SAMPLES, MOST_SECONDS, MOST_STEPS
-from .components import ComponentField, ConditionValues, Metrics, Names, PathField, RecipeSection, Text, check_prompts
+from .components import (
+    ComponentField,
+    ConditionValues,
+    Loggers,
+    Metrics,
+    Names,
+    PathField,
+    RecipeSection,
+    Text,
+    check_prompts,
+)
 from .spec import ComponentSpec
 
 Seconds = Annotated[float, Range(above=0, high=MOST_SECONDS)]
@@ -83,6 +93,8 @@ class TrainSection(RecipeSection):
     """steps between previews; null: five previews per run"""
     log_every: Annotated[int, Range(1)] = 20
     """steps between lines of metrics.jsonl"""
+    log: Loggers = Field(default_factory=list)
+    """programs that receive the log and the previews too: tensorboard, wandb (offline), or a list"""
 
 
 class SampleSection(RecipeSection):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from ..util.media_files import MediaFile
 from .classifier import ClassifierSettings
 from .measures import ExampleMeasure
 from .near_copies import NearestMatches
@@ -37,13 +38,6 @@ class DefectMeasure:
     real: Tensor
     real_flags: Tensor
     format: str = ""
-
-
-class MediaFile(NamedTuple):
-    """A file that a web page can show: its MIME type ("image/png", "audio/wav") and its bytes."""
-
-    mime: str
-    data: bytes
 
 
 class EvaluationAdapter(Protocol):

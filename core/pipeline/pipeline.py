@@ -95,11 +95,10 @@ class Pipeline:
         self._auxiliary = AuxiliaryModelLoader(self.context)
 
     def __repr__(self) -> str:
-        classes = f", classes {format_names(self.classes)}" * bool(self.classes)
-        text = (
-            f"<Pipeline of {self.recipe.name}: {self.recipe.modality.use}, step {self.step}, on {self.device}{classes}>"
-        )
-        return escape_control_characters(text)
+        facts = [self.recipe.modality.use, f"step {self.step}", f"on {self.device}"]
+        facts += [f"classes {format_names(self.classes)}"] * bool(self.classes)
+        facts += [f"conditions {format_names([*self.model.conditions])}"] * bool(len(self.model.conditions))
+        return escape_control_characters(f"<Pipeline of {self.recipe.name}: {', '.join(facts)}>")
 
     @property
     def components(self) -> ModelComponents:

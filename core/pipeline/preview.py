@@ -27,7 +27,9 @@ class PreviewCallback(PeriodicCallback):
         self._failed = False  # a preview could not be written, and this was said
 
     def check(self, run: RunState) -> None:
-        """Raise BadInput before training starts if the sample settings are invalid."""
+        """Raise BadInput before training starts if the sample settings are invalid; needs values of the network."""
+        if any(parameter.is_meta for parameter in run.parts.model.parameters()):
+            return
         Pipeline(run.parts, run.parts.model, 0, torch.device("cpu")).check()
 
     def _samples(self, pipeline: Pipeline, data: Dataset) -> Samples:
@@ -42,11 +44,14 @@ class PreviewCallback(PeriodicCallback):
 
     def act(self, run: RunState) -> None:
         samples = self._samples(Pipeline(run.parts, run.trainer.ema.model, run.step, run.device), run.trainer.data)
+        media, captions = samples.shown()
+        for callback in run.callbacks:
+            callback.on_preview(run, media, captions)
         target = run.folder.previews / f"step-{run.step:08d}.png"
         try:
             run.folder.need_intact()
             target.parent.mkdir(exist_ok=True)
-            run.parts.modality.sheet(target, *samples.shown())
+            run.parts.modality.sheet(target, media, captions)
         except OSError as error:
             if not self._failed:
                 run.say(f"{target} cannot be written ({error.strerror}): the training continues without it")

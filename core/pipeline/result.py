@@ -14,6 +14,7 @@ from ..types import BadInput, Modality, Output, WrittenFile
 from ..util.atomic_replace import replace_files
 from ..util.folders import file_name, list_names
 from ..util.messages import escape_control_characters, format_count, format_json, shorten
+from .notebook import samples_to_html
 from .sample_list import read_sample_list
 
 SHOWN = 64  # largest number of entries of a sheet
@@ -122,6 +123,13 @@ class Samples:
     def __repr__(self) -> str:
         origin = ", ".join(f"{k} {self.settings[k]}" for k in ("recipe", "step", "seed") if k in self.settings)
         return f"<{len(self)} samples{': ' * bool(origin)}{origin}>"
+
+    def _repr_html_(self) -> str | None:
+        """The samples as a notebook shows them; None: as text."""
+        if not self.before:
+            return samples_to_html(self.modality, self.media, self.captions)
+        media, captions = self.shown()
+        return samples_to_html(self.modality, media, captions)
 
     def __len__(self) -> int:
         return len(self.media)

@@ -26,6 +26,7 @@ from ..objectives.base import Objective
 from ..types import BadInput, Dataset, Item, MediaSpec, Modality
 from ..util.paths import expand_home
 
+LARGE = 100_000_000  # weights of a network that is too large to be built for a check only
 FIT_ITEMS = 2000  # examples to fit a codec on; its scales converge with far fewer
 
 
@@ -116,16 +117,38 @@ def build_model_components(
     Raises:
         BadInput: The parts do not fit together.
     """
-    if recipe.codec is None:
-        raise BadInput(f"the recipe names no codec: add one of {', '.join(registry.component_names('codec'))}")
-    codec = recipe.codec.build(spec=spec)
-    axes = getattr(codec, "channel_axes", ())  # a plugin's codec may not be a subclass of Codec
-    spec = replace(spec, latent=codec.shape(spec.size), channel_axes=tuple(axes))
+    codec, spec = _codec(recipe, spec)
     if check is not None and (outline := _without_values(recipe, spec)) is not None:
         check(outline)
     model = _model(recipe, spec)
     reset_parameters(model, recipe.seed)
     return ModelComponents(recipe, recipe.modality.build(), spec, codec, model, build_process(recipe, spec))
+
+
+def outline_model_components(recipe: Recipe, spec: MediaSpec) -> ModelComponents:
+    """The same without initial weights; a large network is built on the device "meta", where tensors have no values.
+
+    Args:
+        recipe: The recipe.
+        spec: Properties of the media, with the classes of the data.
+
+    Raises:
+        BadInput: The parts do not fit together.
+    """
+    codec, spec = _codec(recipe, spec)
+    outline = _without_values(recipe, spec)
+    is_large = outline is not None and sum(p.numel() for p in outline.parameters()) > LARGE
+    model = outline if outline is not None and is_large else _model(recipe, spec)
+    return ModelComponents(recipe, recipe.modality.build(), spec, codec, model, build_process(recipe, spec))
+
+
+def _codec(recipe: Recipe, spec: MediaSpec) -> tuple[Codec, MediaSpec]:
+    """The recipe's codec, and the properties of the media with the shape of the diffused tensor."""
+    if recipe.codec is None:
+        raise BadInput(f"the recipe names no codec: add one of {', '.join(registry.component_names('codec'))}")
+    codec = recipe.codec.build(spec=spec)
+    axes = getattr(codec, "channel_axes", ())  # a plugin's codec may not be a subclass of Codec
+    return codec, replace(spec, latent=codec.shape(spec.size), channel_axes=tuple(axes))
 
 
 def _without_values(recipe: Recipe, spec: MediaSpec) -> ConditionedNetwork | None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import time
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..codecs.base import LearnedCodec
 from ..config.recipe import Recipe
@@ -79,8 +79,23 @@ class Callback(Protocol):
     def on_save(self, run: RunState, path: Path) -> None:
         """Called after a checkpoint was written."""
 
+    def on_log(self, run: RunState, row: Mapping[str, Any]) -> None:
+        """Called after a line of the log was written; the row has the key "step"."""
+
+    def on_preview(self, run: RunState, media: Sequence[Tensor], captions: Sequence[str]) -> None:
+        """Called after a preview was made.
+
+        Args:
+            run: The run.
+            media: The examples that it shows, (C, *spatial) each.
+            captions: Their captions.
+        """
+
     def on_end(self, run: RunState) -> None:
         """Called after the last step and its checkpoint, but not if the run was interrupted or failed."""
+
+    def close(self, run: RunState) -> None:
+        """Called at the end of a run that has begun, also if it was interrupted or has failed."""
 
     def ends(self, run: RunState) -> str | None:
         """Why the run ends before its budget is used up; None: it goes on. Asked after every step."""

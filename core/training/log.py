@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
+from ..util.device import peak_memory
 from ..util.messages import format_first
 from ..util.progress import LineProgress, TerminalBar
 from .callbacks import RunFailed, RunState
@@ -30,7 +31,7 @@ class MetricsLog:
     def __init__(self, run: RunState, bar: TerminalBar | LineProgress):
         self.run, self.bar = run, bar
         self._results: list[StepResult] = []
-        self._since = time.monotonic()
+        self._since, self._waited = time.monotonic(), 0.0
         self._failed = False  # the last line could not be written
 
     def add(self, result: StepResult) -> None:
@@ -64,8 +65,9 @@ class MetricsLog:
             first = int(bad.nonzero()[0])
             self.fail(results[first].step, "the gradient" if bool(torch.isfinite(loss[first])) else "the loss")
         now = time.monotonic()
-        speed = len(results) * self.run.recipe.train.batch / max(1e-9, now - self._since)
-        self._since = now
+        seconds, waited = max(1e-9, now - self._since), self.run.trainer.waited
+        speed, wait = len(results) * self.run.recipe.train.batch / seconds, (waited - self._waited) / seconds
+        self._since, self._waited = now, waited
         step, budget = results[-1].step, self.run.budget
         row = {
             "step": step,
@@ -73,8 +75,14 @@ class MetricsLog:
             "rate": results[-1].lr,
             "grad_norm": round(float(grad_norm.mean()), 5),
             "samples_per_s": round(speed, 2),
+            "data_wait": round(min(1.0, wait), 4),
             "elapsed_s": round(budget.elapsed, 2),
         }
+        if (memory := peak_memory(self.run.device)) is not None:
+            row["peak_memory_mb"] = round(memory / 2**20, 1)
+        if norms := results[-1].layer_norms:
+            values = torch.stack(list(norms.values())).tolist()
+            row["grad_norm_by_layer"] = {name: round(value, 5) for name, value in zip(norms, values, strict=True)}
         if "tau" in results[0].logged:
             row["loss_by_tau"] = _by_tau(results)
         if means := _means(results):
@@ -86,6 +94,11 @@ class MetricsLog:
 
     def write_row(self, row: dict[str, Any]) -> None:
         """Write one line, which has the key "step"; if that fails, it is kept and tried again with the next one."""
+        self._write_line(row)
+        for callback in self.run.callbacks:
+            callback.on_log(self.run, row)
+
+    def _write_line(self, row: dict[str, Any]) -> None:
         folder, failed = self.run.folder, self._failed
         try:
             folder.log(row)

@@ -30,6 +30,7 @@ from .distributed import RankLost, Ranks
 from .held_out import HeldOutCallback
 from .latents import make_latent_cache, wants_latent_cache
 from .log import MetricsLog
+from .log_callback import LoggerCallback
 from .lr import TrainingBudget
 from .restore import read_training_data, restore_trainer
 from .run_dir import RunDir
@@ -77,7 +78,7 @@ class TrainingRun:
         self.announce = announce or (lambda _: None)
         self.checkpoints = CheckpointCallback(recipe.train.save_every, recipe.train.keep)
         self.held_out = HeldOutCallback(recipe, self._held_out_examples)
-        every: list[Callback] = [*callbacks, self.held_out, self.checkpoints]
+        every: list[Callback] = [LoggerCallback(recipe), *callbacks, self.held_out, self.checkpoints]
         self.callbacks: list[Callback] = every if self.ranks.writes else []
         self.device = self.ranks.choose_device(recipe.train.device)
         self.interrupted = False
@@ -215,11 +216,10 @@ class TrainingRun:
             with defer_signals() as signals, shown as bar:
                 self.log = MetricsLog(self, bar)
                 try:
-                    self._train(signals)
+                    self._train_and_save(signals)
                 finally:
-                    self.trainer.close()
-                self._save_last(signals)
-                self._call(lambda callback: callback.on_end(self))
+                    for callback in self.callbacks:
+                        callback.close(self)
                 self.ranks.wait()
         except RankLost as lost:
             raise RunFailed(f"{lost}: {self._how_to_continue()}") from lost
@@ -232,6 +232,15 @@ class TrainingRun:
             for line in describe_end(self, first):
                 self.say(line)
         return self.folder.checkpoint(self.step)
+
+    def _train_and_save(self, signals: SignalHandler) -> None:
+        """Train, save the last checkpoint, and let the callbacks do what they do at the end."""
+        try:
+            self._train(signals)
+        finally:
+            self.trainer.close()
+        self._save_last(signals)
+        self._call(lambda callback: callback.on_end(self))
 
     def _train(self, signals: SignalHandler) -> None:
         """Train to the end of the budget or to a signal."""

@@ -33,7 +33,7 @@ from .data_changes import describe_data_changes, manifest_hash, manifest_text
 RUN_FILES = ("recipe.yaml", "resolved.yaml", "env.json", "data.jsonl", "metrics.jsonl")
 CODEC, LATENTS = "codec.safetensors", "latents.bin"
 BEST = "best.safetensors"  # in checkpoints/
-RUN_FOLDERS = ("checkpoints", "previews")
+RUN_FOLDERS = ("checkpoints", "previews", "tensorboard", "wandb")
 UNSAVED = f"{OWN}unsaved"
 """File in the folder of a run that has not saved a checkpoint yet: the same command may replace it."""
 
@@ -171,6 +171,7 @@ class RunDir:
             CODEC,
             LATENTS,
             "previews/step-*.png",
+            "tensorboard/events.out.tfevents.*.sonolux",
             "checkpoints/step-*.safetensors*",
             f"checkpoints/{BEST}",
         )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -40,6 +41,7 @@ class StepResult:
         logged: Values that the objective logs, name -> (batch,).
         lr: Learning rate of the step.
         grad_norm: Norm of the gradient before clipping, a scalar.
+        layer_norms: The same of each group of layers, name -> scalar; empty at most steps.
     """
 
     step: int
@@ -48,6 +50,21 @@ class StepResult:
     logged: Mapping[str, Tensor]
     lr: float
     grad_norm: Tensor
+    layer_norms: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+def gradient_norms_by_layer(model: nn.Module) -> dict[str, Tensor]:
+    """The norm of the gradient of each group of layers, name -> scalar on the device.
+
+    A group is a part of the network (`stem`), an element of a list of parts (`down.0`, `blocks.3`), or a condition.
+    """
+    groups: dict[str, list[Tensor]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.grad is not None:
+            words = name.removeprefix("network.").split(".")
+            several = len(words) > 2 and (words[1].isdecimal() or words[0] == "conditions")
+            groups.setdefault(".".join(words[: 1 + several]), []).append(parameter.grad)
+    return {name: torch.nn.utils.get_total_norm(gradients) for name, gradients in groups.items()}
 
 
 class Trainer:
@@ -64,6 +81,7 @@ class Trainer:
     Attributes:
         latents: Encoded examples of earlier steps; None: every batch is encoded.
         shards: The parts of the weights that this rank keeps; None: all of them.
+        waited: Seconds for which steps have waited for their batches.
     """
 
     def __init__(self, parts: ModelComponents, data: Dataset, device: torch.device, ranks: Ranks | None = None):
@@ -88,7 +106,7 @@ class Trainer:
             data, parts.recipe.seed, self.train.batch, self.ranks.rank, self.ranks.world
         )
         self.latents: LatentCache | None = None
-        self.step = 0
+        self.step, self.waited = 0, 0.0
         self._batches: Iterator[Batch] | None = None
         self._loaded: Batch | None = None  # the next step's batch
         if self.train.checkpoint_activations and not checkpoint_blocks(self.model.network):
@@ -159,7 +177,7 @@ class Trainer:
                 result = self.loss(batch)
                 (result.per_sample.sum() / self.train.batch).backward()
                 results.append(LossResult(result.per_sample.detach(), result.logged))
-        grad_norm = self._sum_and_clip(self.train.clip or float("inf"))
+        grad_norm, layer_norms = self._sum_and_clip(self.train.clip or float("inf"))
         self.optimizer.step()
         self.step += 1
         self.ema.update(self.model, self.step)
@@ -168,15 +186,20 @@ class Trainer:
         logged = {name: torch.cat([r.logged[name] for r in results]) for name in results[0].logged}
         rows = dict(self.ranks.gather_rows({"": per_sample, **logged}))
         per_sample = rows.pop("")
-        return StepResult(self.step, per_sample.mean(), per_sample, rows, lr, grad_norm)
+        return StepResult(self.step, per_sample.mean(), per_sample, rows, lr, grad_norm, layer_norms)
 
-    def _sum_and_clip(self, limit: float) -> Tensor:
-        """Sum the gradients over the ranks and clip them; the norm before."""
+    def _sum_and_clip(self, limit: float) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """Sum the gradients over the ranks and clip them; the norm before, and those of the groups of layers.
+
+        The latter are computed at the steps that are logged, and not with shards, of which no rank has whole layers.
+        """
         others = self.objective.state().values()
         if self.shards is not None:
-            return self.shards.sum_and_clip(others, limit)
+            return self.shards.sum_and_clip(others, limit), {}
         self.ranks.sum_gradients((self.model, *others))
-        return torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit)
+        logs = (self.step + 1) % self.train.log_every == 0
+        layer_norms = gradient_norms_by_layer(self.model) if logs else {}
+        return torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit), layer_norms
 
     def loss(self, batch: Batch) -> LossResult:
         """The objective's loss of a batch, which is encoded first; random numbers are keyed by (seed, row, step)."""
@@ -256,7 +279,9 @@ class Trainer:
             TooManyExamplesLost: Too many examples cannot be used.
         """
         if self._loaded is None:
+            began = time.perf_counter()
             self._loaded = next(self._iterate())
+            self.waited += time.perf_counter() - began
 
     def _next_batch(self) -> Batch:
         self.load()

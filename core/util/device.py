@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import nullcontext
 
 import torch
@@ -33,6 +34,23 @@ def choose_device(name: str = "auto") -> torch.device:
     if ":" in name and not (index.isdecimal() and int(index) < count):
         raise BadInput(f"device {name!r} is not on this machine: it has {count} of {kind!r}, counted from 0")
     return torch.device(name)
+
+
+def peak_memory(device: torch.device) -> int | None:
+    """Bytes of the largest memory use so far: of tensors on a GPU, of the process on a CPU; None: unknown.
+
+    Nothing waits for the device.
+    """
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    if device.type != "cpu":
+        return None
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def has_native_bf16(device: torch.device) -> bool:

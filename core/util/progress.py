@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -72,16 +73,34 @@ class LineProgress:
         return (f"{self.about}: " if self.about else "") + ", ".join(parts + note)
 
 
-class TerminalBar(tqdm):
-    """tqdm's bar, with texts as `escape_control_characters` shows them."""
+class EscapedTexts:
+    """Texts of a bar as `escape_control_characters` shows them; stands before the class of the bar."""
 
     def set_description_str(self, desc: str | None = None, refresh: bool | None = True) -> None:
         """Set the description of the work."""
-        super().set_description_str(escape_control_characters(desc or ""), refresh)
+        super().set_description_str(escape_control_characters(desc or ""), refresh)  # type: ignore[misc]
 
     def set_postfix_str(self, s: str = "", refresh: bool = True) -> None:
         """Set the text at the end of the bar."""
-        super().set_postfix_str(escape_control_characters(s), refresh)
+        super().set_postfix_str(escape_control_characters(s), refresh)  # type: ignore[misc]
+
+
+class TerminalBar(EscapedTexts, tqdm):
+    """tqdm's bar of characters."""
+
+
+def is_notebook() -> bool:
+    """Whether this process computes the cells of a notebook, whose output shows bars though it is no terminal."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return getattr(shell, "kernel", None) is not None
+
+
+def notebook_bar() -> type[tqdm]:
+    """tqdm's bar for notebooks if the package ipywidgets, which draws it, is installed; else the bar of characters."""
+    if importlib.util.find_spec("ipywidgets") is None:
+        return TerminalBar
+    notebook = importlib.import_module("tqdm.notebook")
+    return type("NotebookBar", (EscapedTexts, notebook.tqdm), {})
 
 
 def progress_bar(
@@ -95,7 +114,7 @@ def progress_bar(
     leave: bool = False,
     even: bool = True,
 ) -> TerminalBar | LineProgress:
-    """A progress counter: on a terminal a bar with rate and remaining time, otherwise `LineProgress`.
+    """A progress counter: on a terminal or in a notebook a bar with rate and remaining time, otherwise `LineProgress`.
 
     Args:
         about: Description of the work.
@@ -107,12 +126,14 @@ def progress_bar(
         leave: Whether the bar stays visible at the end.
         even: Whether each thing takes about as long; otherwise no rate and no remaining time are shown.
     """
-    if show and not sys.stderr.isatty():
+    notebook = is_notebook()
+    if show and not notebook and not sys.stderr.isatty():
         return LineProgress(about, unit, total, done, even)
     options = {"disable": not show, "delay": delay, "leave": leave, "mininterval": 0.5}
     if not even:
         options["bar_format"] = "{desc}: {n_fmt} of {total_fmt} {unit}s done [{elapsed}]"
-    return TerminalBar(
+    bar = notebook_bar() if notebook else TerminalBar
+    return bar(
         total=total,
         initial=done,
         desc=escape_control_characters(about) or None,

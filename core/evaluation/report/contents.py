@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..adapter import MediaFile
+from ...util.media_files import MediaFile
 
 
 @dataclass(frozen=True)

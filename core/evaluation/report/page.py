@@ -5,7 +5,6 @@ The page is a template whose engine escapes all values: names of classes and fil
 
 from __future__ import annotations
 
-import base64
 import math
 import shutil
 from collections.abc import Sequence
@@ -15,8 +14,8 @@ from typing import Any
 from urllib.parse import quote
 
 from ...util.html_templates import template_engine
+from ...util.media_files import MediaFile
 from ...util.messages import format_json
-from ..adapter import MediaFile
 from . import table
 from .contents import EvaluationReport, GalleryRow, SimilarityHistogram
 from .folder import FILES, METRICS, PAGE
@@ -114,11 +113,10 @@ def _gallery_row(row: GalleryRow, folder: Path | None) -> _ShownRow:
 
 def _source(file: MediaFile, folder: Path | None, name: str) -> _ShownFile:
     """The file embedded in the page, or written into the folder."""
-    family, _, subtype = file.mime.partition("/")
-    played = family == "audio"
+    played = file.family == "audio"
     if folder is None:
-        return _ShownFile(played, f"data:{file.mime};base64,{base64.b64encode(file.data).decode()}")
-    path = folder / f"{name}.{subtype}"
+        return _ShownFile(played, file.url)
+    path = folder / f"{name}.{file.mime.partition('/')[2]}"
     folder.mkdir(parents=True, exist_ok=True)
     path.write_bytes(file.data)
     return _ShownFile(played, quote("/".join(path.parts[-3:])))

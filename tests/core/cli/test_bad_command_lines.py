@@ -58,6 +58,15 @@ CASES = [
     ("train --resume RUN seed=3", "only train.\\* and paths may change"),
     ("train shapes --from gone", "gone: no such run or checkpoint"),
     ("train shapes --quite", "No such option.*--quite.*did you mean.*--quiet|No such option.*--quiet"),
+    ("train shapes --json", "--json needs --dry-run"),
+    ("train shapes train.log=tensorbord", "there is no logger 'tensorbord'; did you mean 'tensorboard'"),
+    ("train shapes --dry-run --out a.png", "a.png is a file: name another folder with --out"),
+    # watch
+    ("watch gone", "gone is no run folder"),
+    ("watch stuff --json", "stuff is no run folder: it contains no resolved.yaml"),
+    # completion
+    ("completion", "Missing argument"),
+    ("completion tcsh", "'tcsh' is not one of 'bash', 'zsh', 'fish'"),
     # models
     ("models text_shape", "text_shapes"),
     ("models --jsn", "No such option"),

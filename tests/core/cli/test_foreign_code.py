@@ -59,11 +59,13 @@ REFUSED = {
         "RUN/resolved.yaml --out OUT --quiet",
         "RUN/recipe.yaml --out OUT --quiet",
         "EXTENDING --out OUT --quiet",
+        "EXTENDING --out OUT --dry-run",
         "PLAIN sample.WEAK --out OUT --quiet",
     ],
 }
 # Commands that build nothing that a recipe names.
 HARMLESS = {
+    "completion": ["bash"],
     "doctor": [""],
     "init": ["OUT/more --from EXTENDING"],
     "lab sampler": ["euler --schedule edm --nfe 2 --against heun"],
@@ -73,6 +75,7 @@ HARMLESS = {
     "prepare": ["PICTURES --out OUT"],
     "recipe list": [""],
     "recipe schema": [""],
+    "watch": ["RUN"],
 }
 # Function -> calls as the program of a user makes them; they take the folders of the fixture `evil` and `allow_code`.
 FUNCTIONS = {

@@ -114,10 +114,12 @@ def successes(folder, out):
     arms = ["--vary", "train.batch=2,3", "--seeds", "1", "--steps", "1"]
     return {
         "ablate": [folder / "recipe.yaml", *arms, "--out", out / "ablation", "--quiet"],
+        "completion": ["bash"],
         "models": [],
         "plan": [folder / "recipe.yaml", "--steps", "1"],
         "prepare": [folder / "data", "--out", out / "prepared"],
         "train": [folder / "recipe.yaml", "--out", out / "again", "train.steps=1", "--quiet"],
+        "watch": [run],
         "sample": [run, f"label={format_json(HOSTILE)}", "count=2", "--out", out / "samples"],
         "edit": [run, "vary", picture, "--out", out / "edited"],
         "eval": [run, "--out", out / "report"],

@@ -182,7 +182,7 @@ def evil(tmp_path, monkeypatch):
 EVERY_KIND = [
     "sample.guidance=cfg", "sample.output=audio/file", "eval.feature=audio/learned", "eval.metrics=[mmd]",
     "conditioning.caption={use: text}", "network.cross_attention=[1]",
-    "conditioning.given={use: reference, degradation: mask}",
+    "conditioning.given={use: reference, degradation: mask}", "train.log=tensorboard",
 ]  # fmt: skip
 
 

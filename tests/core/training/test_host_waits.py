@@ -43,7 +43,7 @@ conditioning:
   low: {use: reference, degradation: {use: low_pass, cutoff: 500}, drop: 0.3}
   inpaint: {use: reference, degradation: mask, drop: 0.3}
 objective: {per_element: 0.5}
-train: {steps: 5, batch: 4, precision: float32, device: cpu, workers: 0}
+train: {steps: 5, batch: 4, precision: float32, device: cpu, workers: 0, log_every: 1}
 """
 
 
