@@ -1,4 +1,5 @@
 /** The page: its tabs, and which of them the address names. A tab is filled when it is shown for the first time. */
+import { ApiError } from "./api.js";
 import { startCompare } from "./compare.js";
 import { startData } from "./data.js";
 import { element, messagePlace } from "./dom.js";
@@ -47,6 +48,7 @@ async function show(name, params) {
     error.show(null);
     if (shown === name) await tab?.show?.(params);
   } catch (failure) {
+    if (!(failure instanceof ApiError)) console.error(failure); // an error of the page itself
     error.show(failure);
   }
   panelOf(name).dataset.ready = "true";

@@ -10,6 +10,8 @@ import { describe, isPlane, isPlayed, mediaView, thumbnail } from "./media.js";
 import { readAddress, writeAddress } from "./memory.js";
 import { timelineMarker } from "./timeline.js";
 
+const MOST_CHOICES = 60; // newest files that can be chosen; older ones are reached by Edit at a result
+
 /** Fill the tab's panel. Returns {show(params)}, called whenever the tab is shown or its address changes. */
 export async function startEdit(panel) {
   const source = element("div", { class: "source" });
@@ -30,13 +32,11 @@ export async function startEdit(panel) {
       item = null;
       error.show(failure.status === 404 ? new Error("This file is gone: choose another one.") : failure);
     }
-    writeAddress("edit", { item: item?.id }, push);
-    form.node.hidden = !item;
-    source.hidden = !item;
+    if (!panel.hidden) writeAddress("edit", { item: item?.id }, push);
+    showForm(Boolean(item));
     if (item) await form.useItem(item);
-    await showHistory();
-    await showTool();
     feed.refresh();
+    await Promise.all([showHistory(), showTool(), chooser.refresh()]);
   };
 
   /** The view of the file: with a brush or a timeline for the edits that need one. */
@@ -97,15 +97,23 @@ export async function startEdit(panel) {
 
   const feed = jobFeed((job) => job.kind === "edit" && (!item || (job.request?.inputs ?? []).includes(item.id)),
     "Results of edits will be shown here; Edit at a result goes on from there.");
-  panel.append(chooser.node, error.node, history,
-    element("div", { class: "split" }, form.node, element("section", { class: "main", "aria-label": "File and results" }, source, feed.node)));
+  const split = element("div", { class: "split" }, form.node, element("section", { class: "main", "aria-label": "File and results" }, source, feed.node));
+  const showForm = (shown) => {
+    form.node.hidden = source.hidden = !shown;
+    split.classList.toggle("alone", !shown);
+  };
+  panel.append(chooser.node, error.node, history, split);
   source.append(tool);
-  form.node.hidden = source.hidden = true;
+  showForm(false);
   return {
     async show(params) {
-      await chooser.refresh();
-      if (params.item !== undefined && params.item !== item?.id) await open(params.item, false);
-      else if (item) writeAddress("edit", { item: item.id });
+      if (params.item !== undefined && params.item !== item?.id) {
+        window.scrollTo(0, 0);
+        await open(params.item, false);
+      } else {
+        if (item) writeAddress("edit", { item: item.id });
+        await chooser.refresh();
+      }
     },
   };
 }
@@ -120,9 +128,7 @@ function fileChooser(choose, error) {
     error.show(null);
     drop.classList.add("busy");
     try {
-      const item = noteItem(await uploadFile(file, file.name));
-      await refresh();
-      await choose(item);
+      await choose(noteItem(await uploadFile(file, file.name)));
     } catch (failure) {
       error.show(failure);
     } finally {
@@ -142,7 +148,7 @@ function fileChooser(choose, error) {
   });
   const refresh = async () => {
     try {
-      const items = (await getItems()).filter((item) => !isDiscarded(item.id)).slice(0, 24);
+      const items = (await getItems()).filter((item) => !isDiscarded(item.id)).slice(0, MOST_CHOICES);
       const { item: chosen } = readAddress().params;
       strip.replaceChildren(...items.map(noteItem).map((item) => element("button", {
         type: "button", class: "thumb", "aria-label": `Choose ${describe(item)}`, "aria-pressed": String(item.id === chosen), title: item.name, on: { click: () => choose(item) },

@@ -28,7 +28,7 @@ const SAMPLING = ["height", "width", "seconds", "trajectory", "loop"]; // settin
 /** Make the form: {node, error, kind(), others(), request(), useItem(item)}; the node fires `kind` when that changes. */
 export function editForm() {
   const error = messagePlace();
-  const place = element("div", {});
+  const place = element("div", { class: "edit-settings" });
   const node = element("form", { class: "panel", "aria-label": "Edit", novalidate: true }, place, error.node,
     element("div", { class: "submit" }, element("button", { type: "submit", class: "primary", text: "Make" })));
   let item = null;
@@ -77,7 +77,7 @@ export function editForm() {
     const description = await describeModel(model.value);
     const saved = recall("edit")?.values ?? {};
     parts = await fieldsOf(kind.value, description, item);
-    const hide = [...SAMPLING, ...(["inpaint", "vary", "continue"].includes(kind.value) ? [] : ["negative"])];
+    const hide = kind.value === "reprompt" ? [...SAMPLING, "count"] : SAMPLING;
     settings = settingsForm(description, { hide });
     settings.fill(saved);
     for (const [name, part] of Object.entries(parts)) if (name in saved && name !== "other") part.value = saved[name];

@@ -2,7 +2,7 @@
  * Form fields. A field is {node, value, reset()}: `value` reads and writes, null or "" is "not given"; `node` has the
  * label. Every change fires the DOM event `change` or `input` at the node, which bubbles.
  */
-import { element, newId, optionList } from "./dom.js";
+import { button, element, newId, optionList } from "./dom.js";
 
 function labelled(label, control, hint, extra = []) {
   control.id ||= newId("field");
@@ -117,15 +117,12 @@ export function choiceField(label, choices, { value } = {}) {
 
 /** A seed with a button for another one. */
 export function seedField(value = 0) {
-  const inner = numberField("Seed", { value, min: 0, max: 2 ** 31 - 1, step: 1 });
-  const control = inner.node.querySelector("input");
-  const dice = element("button", { type: "button", class: "quiet", text: "New", "aria-label": "New seed", on: { click() {
+  const control = element("input", { type: "number", min: 0, max: 2 ** 31 - 1, step: 1, value, id: newId("field") });
+  const draw = () => {
     control.value = Math.floor(Math.random() * 100000);
     control.dispatchEvent(new Event("input", { bubbles: true }));
-  } } });
-  control.replaceWith(element("span", { class: "joined" }, control, dice));
-  inner.node.classList.add("seed");
-  inner.node.querySelector("label").setAttribute("for", control.id);
-  inner.node.querySelector(".joined").prepend(control);
-  return inner;
+  };
+  const node = element("div", { class: "field" }, element("label", { for: control.id, text: "Seed" }),
+    element("span", { class: "joined" }, control, button("New", draw, { class: "quiet", "aria-label": "New seed" })));
+  return field(node, () => numberIn(control), (v) => (control.value = v ?? ""), value);
 }

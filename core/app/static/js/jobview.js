@@ -25,7 +25,7 @@ export function jobView(job, { layout = null, makeCard = itemCard, reuse = null 
   const running = element("div", { class: "running" }, bar, told);
   const live = element("div", { class: "live", hidden: true });
   const results = element("div", { class: "results" });
-  const notes = element("ul", { class: "notes soft small", hidden: true });
+  const notes = element("div", { class: "soft small", hidden: true });
   const steps = element("div", {});
   const tools = element("div", { class: "tools" });
   const node = element("article", { class: "job", data: { job: job.id } },
@@ -107,9 +107,13 @@ function showLive(job, live) {
   else live.append(stillView(preview.url, "Estimate of the results so far"), element("p", { class: "soft small", text: "Estimate so far" }));
 }
 
-function showNotes(notes, list) {
-  list.hidden = notes.length === 0;
-  list.replaceChildren(...notes.map((note) => element("li", { text: note })));
+function showNotes(notes, place) {
+  place.hidden = notes.length === 0;
+  if (place.dataset.shown === String(notes.length)) return;
+  place.dataset.shown = notes.length;
+  const list = element("ul", {}, notes.map((note) => element("li", { text: note })));
+  place.replaceChildren(notes.length < 3 ? list
+    : element("details", { class: "more" }, element("summary", { text: countOf(notes.length, "note") }), list));
 }
 
 /** The steps of denoising: a slider through what the sampler had after each step. */

@@ -23,17 +23,15 @@ export async function maskPainter(url) {
   const context = drawCrisply(canvas.getContext("2d"));
   const mask = element("canvas", { width, height });
   const marks = mask.getContext("2d", { willReadFrequently: true });
+  const shade = element("canvas", { width: canvas.width, height: canvas.height });
   const undone = []; // masks before each stroke
   const brush = rangeField("Brush", { value: Math.max(1, Math.round(Math.max(width, height) / 6)), min: 1, max: Math.ceil(Math.max(width, height) / 2), step: 1 });
   const erase = checkField("Erase");
   let cursor = { x: width / 2, y: height / 2, shown: false };
 
   const draw = () => {
-    context.globalAlpha = 1;
     drawCrisply(context).drawImage(still, 0, 0, canvas.width, canvas.height);
-    context.globalAlpha = 0.6;
-    context.drawImage(mask, 0, 0, canvas.width, canvas.height);
-    context.globalAlpha = 1;
+    context.drawImage(hatched(mask, shade), 0, 0);
     if (!cursor.shown) return;
     const side = brush.value * scale;
     context.lineWidth = 2;
@@ -131,4 +129,30 @@ export async function maskPainter(url) {
       return canvasFile(whole);
     },
   };
+}
+
+/** The mask at the size of the view, hatched, so that it is seen on any colour. */
+function hatched(mask, shade) {
+  const context = drawCrisply(shade.getContext("2d"));
+  context.globalCompositeOperation = "copy";
+  context.drawImage(mask, 0, 0, shade.width, shade.height);
+  context.globalCompositeOperation = "source-in";
+  context.fillStyle = context.createPattern(hatching(), "repeat");
+  context.fillRect(0, 0, shade.width, shade.height);
+  return shade;
+}
+
+function hatching() {
+  const tile = element("canvas", { width: 10, height: 10 });
+  const context = tile.getContext("2d");
+  context.fillStyle = "rgb(20 60 140 / 55%)";
+  context.fillRect(0, 0, 10, 10);
+  context.strokeStyle = "white";
+  context.lineWidth = 2;
+  for (const shift of [-10, 0, 10]) {
+    context.moveTo(shift, 10);
+    context.lineTo(shift + 10, 0);
+  }
+  context.stroke();
+  return tile;
 }

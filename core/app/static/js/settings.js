@@ -5,8 +5,8 @@
 import { element } from "./dom.js";
 import { checkField, labelsField, numberField, rangeField, seedField, selectField, textField } from "./fields.js";
 
-const ALL = "every class in turn";
-const NONE = "no class";
+const UNCONDITIONAL = "\u0000"; // value of the choice "no class"; a class cannot have this name
+const CLASS_CHOICES = [["", "as in the recipe"], ["cycle", "every class in turn"], [UNCONDITIONAL, "no class"]];
 
 /**
  * Make the form.
@@ -25,14 +25,14 @@ export function settingsForm(model, { hide = [] } = {}) {
   const what = element("div", { class: "group" }, contentFields(model, add));
   const shape = element("div", { class: "group pair" }, shapeFields(model, defaults, add));
   const how = element("div", { class: "group pair" }, [
-    add("count", numberField("Count", { value: defaults.count ?? 4, min: 1, max: 64, step: 1 })),
+    add("count", numberField("Count", { value: Math.min(4, defaults.count ?? 4), min: 1, max: 64, step: 1 })),
     add("seed", seedField(0)),
   ]);
   const scale = defaults.guidance?.scale ?? (typeof defaults.guidance === "number" ? defaults.guidance : null);
   const quality = element("div", { class: "group" }, [
     add("steps", rangeField("Steps", { value: defaults.steps ?? 20, min: 1, max: 100, step: 1 })),
     add("guidance", rangeField("Guidance", { value: scale, min: 1, max: 10, step: 0.1,
-      placeholder: scale === null ? "none" : "", hint: "How strongly prompt and class count; 1: not at all." }),
+      placeholder: Array.isArray(defaults.guidance) ? "several" : scale === null ? "none" : "", hint: "How closely results follow prompt and class; 1: no guidance." }),
     (request, value) => (request.guidance = typeof value === "number" && defaults.guidance?.use ? { scale: value } : value)),
   ]);
   const more = element("details", { class: "more" }, element("summary", { text: "More settings" }),
@@ -61,7 +61,7 @@ function contentFields(model, add) {
   const conditions = model.conditions ?? [];
   const made = [];
   if (conditions.some((one) => one.kind === "text")) {
-    made.push(add("prompt", textField("Prompt", { rows: 2, placeholder: model.example ?? "", hint: "A few words." })));
+    made.push(add("prompt", textField("Prompt", { rows: 2, placeholder: model.examples?.[0] ?? "" })));
     made.push(add("negative", textField("Negative prompt", { hint: "What to stay away from; may be empty." })));
   }
   for (const one of conditions) {
@@ -76,10 +76,10 @@ function contentFields(model, add) {
 
 function classField(one, classes) {
   const values = one.values ?? classes;
-  return selectField("Class", [["", ALL], ["\u0000", NONE], ...values], { value: "" });
+  return selectField("Class", [...CLASS_CHOICES, ...values], { value: "" });
 }
 
-const putLabel = (request, value) => (request.label = value === "\u0000" ? null : value);
+const putLabel = (request, value) => (request.label = value === UNCONDITIONAL ? null : value);
 
 function scalarField(one) {
   const [min, max] = one.range ?? [0, 1];
@@ -115,7 +115,7 @@ function readRequest(fields) {
 
 function valueIn(request, name, initial) {
   if (name.startsWith("condition:")) return request.conditions?.[name.slice(10)] ?? initial;
-  if (name === "label" && request.label === null) return "\u0000";
+  if (name === "label" && request.label === null) return UNCONDITIONAL;
   if (name === "height" || name === "width") return request.size?.[name === "height" ? 0 : 1] ?? initial;
   if (name === "guidance") return request.guidance?.scale ?? request.guidance ?? initial;
   return request[name] ?? initial;
