@@ -57,7 +57,12 @@ export const getMetrics = (name, after = 0) => request("GET", `/runs/${named(nam
 export const stopRun = (name) => request("POST", `/runs/${named(name)}/stop`);
 export const resumeRun = (name) => request("POST", `/runs/${named(name)}/resume`);
 
-export const getData = (name, query) => request("GET", `/data/${named(name)}?${new URLSearchParams(query)}`);
+/** A page of the files of a folder; entries of the query that are empty are left out. */
+export function getData(name, query) {
+  const given = Object.entries(query).filter(([, value]) => value !== "");
+  return request("GET", `/data/${named(name)}?${new URLSearchParams(given)}`);
+}
+
 export const patchCaption = (name, id, caption) =>
   request("PATCH", `/data/${named(name)}/${named(id)}`, { json: { caption } });
 

@@ -1,9 +1,8 @@
 /** Line charts as SVG: axes with round numbers, a logarithmic scale where asked, and the values under the pointer. */
 import { element, newId, shortNumber, svgElement } from "./dom.js";
 
-const WIDTH = 640;
-const HEIGHT = 260;
-const PLOT = { left: 52, right: 12, top: 12, bottom: 40 };
+const HEIGHT = 260; // in CSS units, as in the style sheet
+const PLOT = { left: 52, right: 12, top: 26, bottom: 40 };
 
 /**
  * Make a chart.
@@ -13,13 +12,17 @@ const PLOT = { left: 52, right: 12, top: 12, bottom: 40 };
  */
 export function lineChart({ title, x, y, log = false }) {
   const id = newId("chart");
-  const svg = svgElement("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-labelledby": `${id} ${id}-text` });
+  const svg = svgElement("svg", { role: "img", "aria-labelledby": `${id} ${id}-text` });
   const legend = element("ul", { class: "legend" });
   const summary = element("p", { class: "soft small", id: `${id}-text` });
   const node = element("figure", { class: "chart" }, element("figcaption", { id, text: title }), svg, legend, summary);
   let shown = null;
+  let width = 0;
+  new ResizeObserver(() => svg.clientWidth !== width && shown && show(shown.lines)).observe(svg);
 
   const show = (lines) => {
+    width = svg.clientWidth || 480; // not laid out yet
+    svg.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
     const drawn = lines.map((line) => ({ ...line, points: line.points.filter(([, v]) => Number.isFinite(v) && (!log || v > 0)) }))
       .filter((line) => line.points.length);
     legend.replaceChildren(...drawn.map((line) => element("li", { class: line.kind, text: line.name })));
@@ -29,14 +32,14 @@ export function lineChart({ title, x, y, log = false }) {
       shown = null;
       return;
     }
-    shown = { lines: drawn, scale: scales(drawn, log) };
+    shown = { lines: drawn, scale: scales(drawn, log, width) };
     svg.replaceChildren(...axes(shown.scale, x, y, log), ...drawn.map((line) => curve(line, shown.scale)));
     summary.textContent = drawn.map((line) => `${line.name}: ${shortNumber(line.points.at(-1)[1])}`).join("; ");
   };
   svg.addEventListener("pointermove", (event) => {
     if (!shown) return;
     const box = svg.getBoundingClientRect();
-    const at = shown.scale.xBack(((event.clientX - box.left) / box.width) * WIDTH);
+    const at = shown.scale.xBack(((event.clientX - box.left) / box.width) * width);
     const near = shown.lines.map((line) => [line.name, nearest(line.points, at)]);
     summary.textContent = `${x} ${shortNumber(near[0][1][0], 6)}: ${near.map(([name, point]) => `${name} ${shortNumber(point[1])}`).join("; ")}`;
   });
@@ -46,7 +49,7 @@ export function lineChart({ title, x, y, log = false }) {
 
 const nearest = (points, at) => points.reduce((best, point) => (Math.abs(point[0] - at) < Math.abs(best[0] - at) ? point : best));
 
-function scales(lines, log) {
+function scales(lines, log, width) {
   const points = lines.flatMap((line) => line.points);
   const f = log ? Math.log10 : (v) => v;
   let [x0, x1] = bounds(points.map(([v]) => v));
@@ -56,9 +59,10 @@ function scales(lines, log) {
   const room = 0.05 * (y1 - y0) || 0.5;
   y1 += room;
   if (log) y0 -= room;
-  const across = WIDTH - PLOT.left - PLOT.right;
+  const across = width - PLOT.left - PLOT.right;
   const down = HEIGHT - PLOT.top - PLOT.bottom;
   return {
+    width,
     range: { x: [x0, x1], y: [y0, y1] },
     x: (v) => PLOT.left + (across * (v - x0)) / (x1 - x0),
     y: (v) => PLOT.top + down * (1 - (f(v) - y0) / (y1 - y0)),
@@ -86,10 +90,10 @@ export function roundTicks([low, high], n = 5) {
   return ticks;
 }
 
-/** 1, 2 and 5 times powers of ten within a range of logarithms, or only powers of ten if these are many. */
+/** Powers of ten within a range of logarithms and, where these are few, some of their multiples. */
 function logTicks([low, high]) {
   const ticks = [];
-  const factors = high - low > 2.5 ? [1] : [1, 2, 5];
+  const factors = high - low > 2.5 ? [1] : high - low > 1 ? [1, 2, 5] : [1, 2, 3, 5, 7];
   for (let power = Math.floor(low); power <= high; power++) {
     for (const m of factors) {
       const at = Math.log10(m) + power;
@@ -108,12 +112,12 @@ function axes(scale, x, y, log) {
   };
   const { left, bottom, right, top } = PLOT;
   for (const value of log ? logTicks(scale.range.y) : roundTicks(scale.range.y, 4)) {
-    parts.push(svgElement("line", { class: "rule", x1: left, x2: WIDTH - right, y1: scale.y(value), y2: scale.y(value) }));
+    parts.push(svgElement("line", { class: "rule", x1: left, x2: scale.width - right, y1: scale.y(value), y2: scale.y(value) }));
     text([left - 6, scale.y(value) + 4], shortNumber(value), { "text-anchor": "end" });
   }
-  for (const value of roundTicks(scale.range.x)) text([scale.x(value), HEIGHT - bottom + 16], shortNumber(value, 6), { "text-anchor": "middle" });
-  text([(left + WIDTH - right) / 2, HEIGHT - 6], x, { "text-anchor": "middle", class: "axis" });
-  text([left + 4, top + 6], y, { class: "axis" });
+  for (const value of roundTicks(scale.range.x, scale.width / 110)) text([scale.x(value), HEIGHT - bottom + 16], shortNumber(value, 6), { "text-anchor": "middle" });
+  text([(left + scale.width - right) / 2, HEIGHT - 6], x, { "text-anchor": "middle", class: "axis" });
+  text([left, top - 12], y, { class: "axis" });
   return parts;
 }
 

@@ -2,7 +2,7 @@
 import { getData, patchCaption } from "./api.js";
 import { button, countOf, element, messagePlace } from "./dom.js";
 import { selectField, textField } from "./fields.js";
-import { isPlane, mediaView, stillView } from "./media.js";
+import { isPlane, mediaView } from "./media.js";
 import { recall, remember, writeAddress } from "./memory.js";
 import { nameOf, serverState } from "./models.js";
 
@@ -71,20 +71,24 @@ export async function startData(panel) {
 
 function fileCard(name, file) {
   const card = element("figure", { class: "card", data: { file: file.id } });
-  const item = { ...file, sheet_url: file.sheet_url ?? file.picture, name: file.name ?? file.id };
-  card.append(mediaView(item), element("figcaption", {}, captionEditor(name, file)));
+  card.append(file.usable === false ? element("p", { class: "empty soft", text: "cannot be read" }) : mediaView(file), element("figcaption", {}, captionEditor(name, file)));
   const facts = element("p", { class: "soft small", text: [file.name, file.label].filter(Boolean).join(" · ") });
   card.append(facts);
-  if (file.faults?.length) card.append(element("ul", { class: "faults small" }, file.faults.map((fault) => element("li", { text: textOf(fault) }))));
-  if (file.near_copies?.length) card.append(nearCopies(file.near_copies));
+  if (file.faults?.length) card.append(element("ul", { class: "faults small" }, file.faults.map((fault) => element("li", { text: fault }))));
+  if (file.near_copies?.length) card.append(nearCopies(file));
   return card;
 }
 
-const textOf = (one) => (typeof one === "string" ? one : (one.text ?? one.name ?? one.id));
-
-function nearCopies(copies) {
-  return element("details", { class: "more" }, element("summary", { class: "small", text: `${countOf(copies.length, "near copy").replace("copys", "copies")}` }),
-    element("ul", { class: "small" }, copies.map((copy) => element("li", {}, copy.sheet_url ? stillView(copy.sheet_url, textOf(copy)) : null, textOf(copy)))));
+/** The copies and near copies of a file, each to be looked at and listened to. */
+function nearCopies(file) {
+  const rows = file.near_copies.map((copy) => {
+    const of = (url) => url?.replace(file.id, copy.id);
+    const item = { ...copy, media_type: file.media_type, url: of(file.url), sheet_url: of(file.sheet_url) };
+    return element("li", {}, mediaView(item), element("span", { text: `${copy.name}, ${Math.round(100 * copy.similarity)} % alike` }));
+  });
+  const details = element("details", { class: "more" }, element("summary", { class: "small", text: `Near copies: ${rows.length}` }));
+  details.addEventListener("toggle", () => details.childElementCount < 2 && details.append(element("ul", { class: "small copies" }, rows)));
+  return details;
 }
 
 /** A caption that is saved when the field is left; Escape takes the change back. */

@@ -57,7 +57,8 @@ export function editForm() {
     }
     error.show(null);
     const saved = recall("edit") ?? {};
-    model = await modelField("Model", fitting.includes(saved.model) ? saved.model : fitting[0], fitting);
+    const chosen = [item.model, saved.model, fitting[0]].find((name) => fitting.includes(name));
+    model = await modelField("Model", chosen, fitting);
     model.node.addEventListener("change", showModel);
     await showModel();
   };

@@ -3,7 +3,7 @@
  * the same thing as a command, as Python and as recipe.
  */
 import { packUrl } from "./api.js";
-import { button, copyText, countOf, element, messagePlace, shortDuration } from "./dom.js";
+import { button, copyText, countOf, element, messagePlace } from "./dom.js";
 import { isDiscarded, itemCard } from "./items.js";
 import { endJob, isEnded, titleOf } from "./jobs.js";
 import { isPlane, stillView } from "./media.js";
@@ -90,11 +90,11 @@ function stateText(job) {
 }
 
 function showProgress(job, bar, told) {
-  const { step = 0, total = 0, batch = 0, batches = 0, left } = job.progress ?? {};
-  if (total > 0) bar.value = step / total;
+  const { step = 0, total = 0, batch = 0, batches = 0, part = 0, parts = 1 } = job.progress ?? {};
+  if (total > 0) bar.value = (part + (batch + step / total) / Math.max(1, batches)) / parts;
   else bar.removeAttribute("value");
   told.textContent = total > 0
-    ? `step ${step} of ${total}${batches > 1 ? `, batch ${batch} of ${batches}` : ""}${left ? `, ${shortDuration(left)} left` : ""}`
+    ? [`step ${step} of ${total}`, batches > 1 && `batch ${batch + 1} of ${batches}`, parts > 1 && `part ${part + 1} of ${parts}`].filter(Boolean).join(", ")
     : job.state === "queued" ? "" : "loading the model";
 }
 

@@ -42,11 +42,11 @@ export async function startTraining(panel) {
       const found = await getMetrics(name, next);
       if (name !== run.value) return;
       next = found.next;
-      rows.push(...found.rows);
+      rows = found.restarted ? found.rows : [...rows, ...found.rows];
       showRun(state);
       if (found.rows.length || current !== name) showCharts();
       current = name;
-      error.show(null);
+      error.show(state.message);
     } catch (failure) {
       error.show(failure);
     }
@@ -57,10 +57,10 @@ export async function startTraining(panel) {
     const training = state.state === "running";
     stop.hidden = !training;
     resume.hidden = state.state !== "stopped";
-    bar.value = state.steps ? state.step / state.steps : 0;
+    bar.value = state.steps ? state.step / state.steps : state.minutes ? state.elapsed / (60 * state.minutes) : 0;
     const told = [["State", state.state], ["Step", state.steps ? `${state.step} of ${state.steps}` : state.step], ["Loss", shortNumber(state.loss ?? NaN)],
       ["Speed", state.rate ? `${shortNumber(state.rate)} samples/s` : "–"], ["Time left", training && state.left ? shortDuration(state.left) : "–"]];
-    if (state.plateau) told.push(["Held-out loss", typeof state.plateau === "string" ? state.plateau : "flat"]);
+    if (state.held_out) told.push(["Held-out loss", heldOutText(state)]);
     facts.replaceChildren(...told.map(([term, value]) => element("div", {}, element("dt", { text: term }), element("dd", { text: String(value) }))));
     previews.show(state.previews ?? []);
   };
@@ -101,6 +101,14 @@ export async function startTraining(panel) {
       clearTimeout(timer);
     },
   };
+}
+
+/** "0.41, best at step 900, 2 of 5 checks without improvement". */
+function heldOutText({ held_out: now, plateau }) {
+  const value = shortNumber(now.loss ?? NaN);
+  if (!plateau) return value;
+  const since = plateau.flat ? "flat" : `${plateau.waited} of ${plateau.patience} checks without improvement`;
+  return `${value}, best at step ${plateau.best_step}, ${since}`;
 }
 
 /** Training loss, smoothed and as logged, and held-out loss with the steps at which it was measured. */
@@ -153,7 +161,7 @@ function meanByLevel(rows) {
 function previewSlider() {
   const slider = element("input", { type: "range", min: 0, max: 0, step: 1, "aria-label": "Preview at step" });
   const told = element("output", { class: "soft small" });
-  const view = element("div", { class: "live" });
+  const view = element("div", { class: "live large" });
   const node = element("section", { hidden: true }, element("h3", { text: "Previews" }), element("div", { class: "running" }, slider, told), view);
   let list = [];
   let newest = true;
