@@ -74,7 +74,7 @@ class EventLog:
             while True:
                 place[1].clear()
                 events, closed = self.after(number)
-                for number, name, text in events:  # noqa: B020 - the number of the last event that was sent
+                for number, name, text in events:
                     yield format_event(name, text, number)
                 left = end - time.monotonic()
                 if closed or left <= 0:

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Iterable
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
@@ -167,9 +167,10 @@ class ItemStore:
 
     def _file(self, item: StudioItem) -> Path | None:
         """The file, which lies in the folder of the studio and is no link; None otherwise, as in a changed record."""
-        path = self.folder / item.path
-        root = os.path.realpath(self.folder)
-        inside = os.path.realpath(path) == os.path.join(root, os.path.normpath(item.path))
+        path, root = self.folder / item.path, os.path.realpath(self.folder)
+        if os.path.isabs(item.path) or ".." in PurePath(item.path).parts:
+            return None
+        inside = os.path.realpath(path) == os.path.join(root, item.path)
         return path if inside and path.is_file() else None
 
     def listed(self, kept: bool | None = None) -> list[StudioItem]:

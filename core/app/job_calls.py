@@ -74,8 +74,8 @@ class CallBuilder:
         options = settings.options()
         if settings.mask is not None:
             options["mask"] = self.items.file(self.items.get(settings.mask))
-        label: Any = pipeline.model.conditions["label"] if "label" in pipeline.model.conditions else None
-        if "source" in options and label is not None and label.reads_files:
+        conditions: Any = pipeline.model.conditions
+        if "source" in options and any(one.reads_files for name, one in conditions.items() if name == "label"):
             raise BadInput("source cannot be given for this model, whose label is a file")
         return options
 

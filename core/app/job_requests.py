@@ -1,4 +1,4 @@
-"""What a client may ask of the studio: the settings of samples and edits, and their parts in a comparison or a sweep."""
+"""What a client may ask of the studio: settings of samples and edits, and the parts of comparisons and sweeps."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class SampleSettings(BaseModel):
-    """Settings of one request for samples: keys of the recipe's `sample` section; a key that is left out is the recipe's.
+    """Settings of samples: keys of the recipe's `sample` section; what is left out is as the recipe says.
 
     Further keys `guidance.scale`, `timesteps.NAME` and `conditions.NAME` change one value in a section.
     """

@@ -142,16 +142,15 @@ class JobStore:
     def remove(self, identifier: str) -> None:
         """Remove an ended job from the list; items that the user keeps stay, with their files."""
         with self._lock:
-            self.get(identifier)
-            kept = 0
+            folder, kept = self.place(identifier), 0
             for item in self.items.of_job(identifier):
                 kept += item.kept
                 if not item.kept:
                     self.items.remove(item.id)
             del self._jobs[identifier], self._logs[identifier]
-            (self.place(identifier) / RECORD).unlink(missing_ok=True)
+            (folder / RECORD).unlink(missing_ok=True)
             if not kept:
-                shutil.rmtree(self.place(identifier), ignore_errors=True)
+                shutil.rmtree(folder, ignore_errors=True)
 
     def place(self, identifier: str, part: int | None = None) -> Path:
         """The folder of a job, or of one of its parts."""

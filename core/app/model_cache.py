@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from ..pipeline.load import load
 from ..pipeline.pipeline import Pipeline
 from ..training.checkpoint import newest_checkpoint
 from ..training.packaged_models import find_packaged_model, packaged_models
+from ..util.messages import escape_control_characters
 from ..util.paths import file_stamp
 from .limits import unknown_thing
 
@@ -43,13 +44,7 @@ class ModelCache:
             if not _is_run_without_checkpoint(path):
                 newest_checkpoint(path)  # raises BadInput for what is nothing
             if path not in self.places.values():
-                self.places[self._free_name(path)] = path
-
-    def _free_name(self, path: Path) -> str:
-        name, n = path.name or "run", 1
-        while (found := name if n == 1 else f"{name}-{n}") in self.places:
-            n += 1
-        return found
+                self.places[free_name(path, self.places)] = path
 
     @property
     def names(self) -> list[str]:
@@ -101,6 +96,14 @@ class ModelCache:
                     self._loaded.popitem(last=False)
             self._loaded.move_to_end(key)
             return self._loaded[key]
+
+
+def free_name(path: Path, taken: Collection[str]) -> str:
+    """The name of a folder or file, with a number if it is taken."""
+    name, n = escape_control_characters(path.name) or "folder", 1
+    while (found := name if n == 1 else f"{name}-{n}") in taken:
+        n += 1
+    return found
 
 
 def _is_run_without_checkpoint(path: Path) -> bool:

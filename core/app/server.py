@@ -20,6 +20,7 @@ from .limits import RequestRefused
 from .model_info import describe_model
 from .routes_items import item_routes
 from .routes_jobs import job_routes
+from .routes_runs import data_routes, run_routes
 from .security import LOCAL_HOSTS, RequestGuard
 from .studio import Studio
 
@@ -61,7 +62,7 @@ def create_server(studio: Studio, hosts: Iterable[str] = LOCAL_HOSTS, token: str
             "version": package_version("sonolux"),
             "device": studio.models.device,
             "models": studio.models.names,
-            "runs": list(studio.models.run_folders),
+            "runs": list(studio.runs),
             "data": list(studio.data),
             "out": str(studio.folder),
             "limits": studio.limits.to_dict(),
@@ -74,6 +75,8 @@ def create_server(studio: Studio, hosts: Iterable[str] = LOCAL_HOSTS, token: str
 
     app.include_router(job_routes(studio))
     app.include_router(item_routes(studio))
+    app.include_router(run_routes(studio))
+    app.include_router(data_routes(studio))
 
     @app.get("/", include_in_schema=False)
     def read_page() -> FileResponse:

@@ -9,13 +9,15 @@ from typing import Any
 
 from ..util.atomic_replace import reserve_folder
 from ..util.device import choose_device
+from .datasets import PreparedFolder
 from .events import StreamCounter
 from .items import ItemStore
 from .job_calls import CallBuilder
 from .job_store import JobStore
 from .jobs import JobQueue
 from .limits import StudioLimits
-from .model_cache import ModelCache
+from .model_cache import ModelCache, free_name
+from .runs import RunWatcher
 
 
 @dataclass
@@ -30,7 +32,8 @@ class Studio:
         queue: Runs the jobs.
         streams: Counts event streams.
         limits: Its bounds.
-        data: Name -> folder of examples.
+        runs: Name -> run folder that is watched.
+        data: Name -> prepared folder.
     """
 
     folder: Path
@@ -40,7 +43,8 @@ class Studio:
     queue: JobQueue
     streams: StreamCounter
     limits: StudioLimits
-    data: dict[str, Path] = field(default_factory=dict)
+    runs: dict[str, RunWatcher] = field(default_factory=dict)
+    data: dict[str, PreparedFolder] = field(default_factory=dict)
 
     @classmethod
     def open(
@@ -56,7 +60,7 @@ class Studio:
         Args:
             folder: The folder; created if missing.
             models: Packaged models, run folders or checkpoints; empty: all packaged models.
-            data: Folders of examples.
+            data: Folders that `sonolux prepare` wrote.
             device: The device of all models.
             limits: Its bounds; None: the usual ones.
 
@@ -68,7 +72,16 @@ class Studio:
         items = ItemStore(folder, limits)
         jobs = JobStore(folder, items, limits)
         queue = JobQueue(CallBuilder(cache, items, limits), jobs, items, limits)
-        return cls(folder, cache, items, jobs, queue, StreamCounter(limits.streams), limits)
+        runs = {name: RunWatcher(name, path, folder / "logs") for name, path in cache.run_folders.items()}
+        prepared: dict[str, PreparedFolder] = {}
+        for path in dict.fromkeys(one.absolute() for one in data):
+            name = free_name(path, prepared)
+            prepared[name] = PreparedFolder(name, path)
+        return cls(folder, cache, items, jobs, queue, StreamCounter(limits.streams), limits, runs, prepared)
+
+    def data_number(self, name: str) -> int:
+        """The position of a prepared folder among those of this studio."""
+        return list(self.data).index(name)
 
     def reserve(self) -> Any:
         """A context in which no other process writes to the folder."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..types import BadInput, MediaSpec
+from ..util.atomic_replace import replace_whole_file
 from ..util.folders import file_stem
 from ..util.messages import escape_control_characters
 from .items import StudioItem, extent_of, new_identifier, timestamp
@@ -105,16 +106,23 @@ def _read_by(readers: list[tuple[str, FileReader]], path: Path) -> tuple[str, Me
 
 def draw_item(studio: Studio, item: StudioItem) -> Path:
     """The drawing of an item, which is made once."""
-    path, file = studio.items.sheet(item), studio.items.file(item)
-    if path.is_file() and path.stat().st_mtime_ns >= file.stat().st_mtime_ns:
-        return path
     if item.model not in studio.models.places:
         raise RequestRefused(404, "the model that reads this item is not served now")
     modality: Any = studio.models.pipeline(item.model).components.modality
+    return draw_file(modality, studio.items.file(item), studio.items.sheet(item))
+
+
+def draw_file(modality: Any, file: Path, target: Path) -> Path:
+    """Draw a file, unless this was done since it last changed.
+
+    Args:
+        modality: Reads and draws it.
+        file: The file.
+        target: Where the drawing is kept.
+    """
+    if target.is_file() and target.stat().st_mtime_ns >= file.stat().st_mtime_ns:
+        return target
     media = modality.read(file)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with DRAWING:
-        part = path.with_name(f"{new_identifier()}.png")
+    with DRAWING, replace_whole_file(target) as part:
         modality.sheet(part, [media])
-        part.replace(path)
-    return path
+    return target
