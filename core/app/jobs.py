@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import shutil
 import tempfile
 import threading
@@ -183,8 +184,15 @@ class JobQueue:
             first += run.run()
 
     def _notes(self, job: StoredJob, caught: list[warnings.WarningMessage]) -> list[str]:
+        """The warnings of a job; files of the studio are named as their items, without folders."""
         texts = [str(one.message) for one in caught if issubclass(one.category, UserWarning)]
-        return list(dict.fromkeys(text.replace(f"{self.store.place(job.id)}/", "") for text in texts))[:20]
+        inputs = job.request.get("inputs") or ()
+        for identifier in [*inputs, job.request.get("mask")]:
+            with suppress(RequestRefused):
+                item = self.items.get(identifier)
+                texts = [text.replace(str(self.items.file(item)), item.name) for text in texts]
+        results = re.compile(re.escape(f"{self.store.place(job.id)}/") + r"part-\d+/results/")
+        return list(dict.fromkeys(results.sub("", text) for text in texts))[:20]
 
 
 class PartRun(SamplingObserver):
@@ -263,31 +271,42 @@ class PartRun(SamplingObserver):
         for number, one in media.items():
             path = early / f"{number:04d}{self.modality.suffix}"
             self.modality.write(path, one)
-            caption = Samples([one], [dict(conditions[number])], {}, self.modality).captions[0]
-            item = self._item(number, path, caption, one, dict(conditions[number]))
+            item = self._item(number, path, one, {k: v for k, v in conditions[number].items() if k != "source"})
             self._made[number] = self.items.add(item)
             self.log.publish("item", item.to_dict())
 
-    def _item(self, number: int, path: Path, caption: str, media: Tensor, conditions: dict[str, Any]) -> StudioItem:
-        settings, inputs = self.part.settings, self.call.files and getattr(self.part.settings, "inputs", ())
-        parent = inputs[min(len(inputs) - 1, number * len(inputs) // max(1, self._count()))] if inputs else None
+    def _item(self, number: int, path: Path, media: Tensor, conditions: dict[str, Any]) -> StudioItem:
+        parent = self._parent(number)
+        caption = Samples([media], [conditions], {}, self.modality).captions[0]
+        name = caption or f"{self.part.settings.model} {self.first + number}"
+        if parent is not None:
+            name = f"{self.call.edit} of {parent.name}"
         return StudioItem(
             id=new_identifier(),
             path=path.relative_to(self.items.folder).as_posix(),
-            name=caption[:120] or f"{settings.model} {self.first + number}",
+            name=name[:120],
             caption=caption,
             origin="sample" if self.call.edit is None else "edit",
             created=timestamp(),
-            model=settings.model,
+            model=self.part.settings.model,
             job=self.job.id,
             index=self.first + number,
             seed=self.job.seed,
             side=self.part.side,
             cell=self.part.cell,
-            parent=parent,
+            parent=parent and parent.id,
             conditions=conditions,
             **extent_of(self.pipeline.context.spec, media.shape[1:]),
         )
+
+    def _parent(self, number: int) -> StudioItem | None:
+        """The item that a result was made from, if it still exists; results of one file follow each other."""
+        inputs = getattr(self.part.settings, "inputs", ())
+        if not inputs:
+            return None
+        with suppress(RequestRefused):
+            return self.items.get(inputs[min(len(inputs) - 1, number * len(inputs) // self._count())])
+        return None
 
     def _count(self) -> int:
         return self.queue.calls.count(self.pipeline, self.part.settings, self.call)

@@ -129,6 +129,8 @@ def test_edits_use_items_and_know_their_parent(client):
         assert len(job["items"]) == edit.get("count", 1), edit
         assert {item["parent"] for item in job["items"]} == {source} and job["items"][0]["origin"] == "edit"
         assert f"edit {client.studio.models.places['run']} {edit['edit']}" in job["command"]
+        assert job["items"][0]["name"] == f"{edit['edit']} of source.png"
+        assert not any(str(client.folder) in note for note in job["notes"])
     known = client.get(f"/api/items/{source}/file").content
     assert known == png(), "the source is unchanged"
 
