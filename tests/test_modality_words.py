@@ -27,6 +27,20 @@ EXCEPTIONS = {
     "core/evaluation/report/page.py": [('"audio"', "the family of MIME types that browsers play with controls")],
     "core/evaluation/report/templates/report.html.j2": [("<audio controls", "HTML"), ("</audio>", "HTML")],
     "core/evaluation/report/templates/report.css": [("audio {", "HTML"), ("image-rendering", "CSS")],
+    "core/app/static/index.html": [("image/svg+xml", "MIME type of the icon")],
+    "core/app/static/style.css": [("audio {", "HTML"), (".played audio", "HTML"), ("image-rendering", "CSS")],
+    "core/app/static/js/media.js": [
+        ('"audio"', "HTML, and a family of MIME types"),
+        ('"audio, video"', "HTML"),
+        ("AudioContext", "interface of browsers"),
+        ("decodeAudioData", "interface of browsers"),
+        ('"image"', "a family of MIME types"),
+        ("new Image()", "HTML"),
+        ("imageSmoothingEnabled", "interface of browsers"),
+        ('"image/png"', "MIME type"),
+    ],
+    "core/app/static/js/mask.js": [("drawImage", "interface of browsers"), ("ImageData", "interface of browsers")],
+    "core/app/static/js/timeline.js": [("devicePixelRatio", "interface of browsers")],
     "core/data/manifest.py": [("sound", "the adjective: undamaged")],
 }
 

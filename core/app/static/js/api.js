@@ -34,11 +34,10 @@ export const getState = () => request("GET", "/state");
 export const getModel = (name) => request("GET", `/models/${named(name)}`);
 
 export const postJob = (settings) => request("POST", "/jobs", { json: settings });
-export const getJobs = async () => listIn(await request("GET", "/jobs"), "jobs");
-export const getJob = (id) => request("GET", `/jobs/${named(id)}`);
+export const getJobs = (count) => request("GET", `/jobs?count=${count}`);
 export const deleteJob = (id) => request("DELETE", `/jobs/${named(id)}`);
 
-export const getItems = async (query = "") => listIn(await request("GET", `/items${query}`), "items");
+export const getItems = (query = "") => request("GET", `/items${query}`);
 export const getItem = (id) => request("GET", `/items/${named(id)}`);
 export const patchItem = (id, changes) => request("PATCH", `/items/${named(id)}`, { json: changes });
 export const deleteItem = (id, keepalive = false) => request("DELETE", `/items/${named(id)}`, { keepalive });
@@ -65,7 +64,3 @@ export function getData(name, query) {
 
 export const patchCaption = (name, id, caption) =>
   request("PATCH", `/data/${named(name)}/${named(id)}`, { json: { caption } });
-
-function listIn(found, key) {
-  return Array.isArray(found) ? found : (found?.[key] ?? []);
-}

@@ -81,7 +81,7 @@ function bounds(values) {
 }
 
 /** Round values within a range, about `n` of them. */
-export function roundTicks([low, high], n = 5) {
+function roundTicks([low, high], n = 5) {
   const rough = (high - low) / n;
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].map((m) => m * power).find((s) => s >= rough * 0.999);

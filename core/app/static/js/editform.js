@@ -1,9 +1,7 @@
 /** The settings of an edit: the model, what to do, and the options of that edit. */
-import { getItems } from "./api.js";
 import { element, messagePlace } from "./dom.js";
 import { choiceField, numberField, rangeField, selectField, textField } from "./fields.js";
-import { isDiscarded } from "./items.js";
-import { describe } from "./media.js";
+import { itemField } from "./itemfield.js";
 import { recall, remember } from "./memory.js";
 import { describeModel, modelField, modelNames } from "./models.js";
 import { settingsForm } from "./settings.js";
@@ -23,7 +21,7 @@ const OPERATORS = {
   channel_mean: ["Mean of the channels", null, null],
   crop: ["Edges cut off", null, null],
 };
-const SAMPLING = ["height", "width", "seconds", "trajectory", "loop"]; // settings that no edit has, or its own field has
+const SAMPLING = ["height", "width", "seconds", "trajectory"]; // settings that no edit has, or its own field has
 
 /** Make the form: {node, error, kind(), others(), request(), useItem(item)}; the node fires `kind` when that changes. */
 export function editForm() {
@@ -77,7 +75,7 @@ export function editForm() {
   const showKind = async () => {
     const description = await describeModel(model.value);
     const saved = recall("edit")?.values ?? {};
-    parts = await fieldsOf(kind.value, description, item);
+    parts = fieldsOf(kind.value, description, item);
     const hide = kind.value === "reprompt" ? [...SAMPLING, "count"] : SAMPLING;
     settings = settingsForm(description, { hide });
     settings.fill(saved);
@@ -113,7 +111,7 @@ export function editForm() {
   };
 }
 
-async function fieldsOf(kind, description, item) {
+function fieldsOf(kind, description, item) {
   const strength = (value, min) => rangeField("Strength", { value, min, max: 1, step: 0.05 });
   if (kind === "vary") return { strength: strength(0.5, 0) };
   if (kind === "continue") return { seconds: rangeField("Seconds to add", { value: 0.5, min: 0.05, max: 10, step: 0.05 }) };
@@ -121,7 +119,7 @@ async function fieldsOf(kind, description, item) {
     const text = description.conditions.some((one) => one.kind === "text");
     return { source: textField(text ? "What it shows now" : "Class that it has now", { hint: "May be empty.", suggestions: text ? null : description.classes }), strength: strength(0.8, 0.05) };
   }
-  if (kind === "morph") return { other: selectField("To this file", await otherItems(item)) };
+  if (kind === "morph") return { other: itemField("To this file", (one) => one.id !== item.id && one.media_type === item.media_type) };
   if (kind === "recover") {
     return {
       operator: selectField("Damage", Object.entries(OPERATORS).map(([name, [text]]) => [name, text])),
@@ -129,11 +127,6 @@ async function fieldsOf(kind, description, item) {
     };
   }
   return {};
-}
-
-async function otherItems(item) {
-  const items = (await getItems()).filter((one) => one.id !== item.id && !isDiscarded(one.id) && one.media_type === item.media_type);
-  return [["", "choose a file"], ...items.map((one) => [one.id, `${one.name || describe(one)}${one.caption ? ` (${one.caption})` : ""}`])];
 }
 
 function operatorOf(parts) {

@@ -10,6 +10,7 @@ const jobs = new Map(); // id -> job, with `preview` added here
 const listeners = new Set();
 const ENDED = ["done", "failed", "cancelled"];
 const POLL_SECONDS = 2;
+const MOST = 100; // jobs that are listed
 let followed = null; // {id, stop}
 let timer = null;
 
@@ -19,7 +20,7 @@ export const isEnded = (job) => ENDED.includes(job.state);
 /** All known jobs, newest first. */
 export const allJobs = () => [...jobs.values()].sort((a, b) => created(b) - created(a));
 
-const created = (job) => (typeof job.created === "number" ? job.created : Date.parse(job.created ?? 0) / 1000 || 0);
+const created = (job) => job.created ?? 0;
 
 /** Have `listener(job)` called with every job that changes, and with {id, removed: true} for one that is gone. */
 export function onJob(listener) {
@@ -59,14 +60,15 @@ export async function endJob(id) {
   }
 }
 
-/** Ask the server for all jobs. */
-export async function refreshJobs() {
-  const found = await getJobs();
+/** Ask the server for the newest jobs. */
+export async function refreshJobs(count = MOST) {
+  const found = await getJobs(count);
   const ids = new Set(found.map((job) => job.id));
-  for (const id of [...jobs.keys()]) {
-    if (!ids.has(id)) {
-      jobs.delete(id);
-      tell({ id, removed: true });
+  const oldest = found.length < count ? 0 : created(found.at(-1));
+  for (const job of [...jobs.values()]) {
+    if (!ids.has(job.id) && created(job) >= oldest) {
+      jobs.delete(job.id);
+      tell({ id: job.id, removed: true });
     }
   }
   for (const job of found.reverse()) {
@@ -79,8 +81,9 @@ export async function refreshJobs() {
 /** Ask again soon while something waits or runs, and rarely otherwise (another browser tab may start jobs). */
 function schedule() {
   clearTimeout(timer);
-  const busy = allJobs().some((job) => !isEnded(job));
-  timer = setTimeout(() => (document.hidden ? schedule() : refreshJobs().catch(schedule)), 1000 * (busy ? POLL_SECONDS : 10));
+  const busy = allJobs().filter((job) => !isEnded(job)).length;
+  const ask = () => refreshJobs(busy ? Math.min(MOST, busy + 10) : MOST).catch(schedule); // those that wait are the newest
+  timer = setTimeout(() => (document.hidden ? schedule() : ask()), 1000 * (busy ? POLL_SECONDS : 5 * POLL_SECONDS));
 }
 
 document.addEventListener("visibilitychange", () => document.hidden || refreshJobs().catch(schedule));

@@ -85,8 +85,8 @@ export function jobView(job, { layout = null, makeCard = itemCard, reuse = null 
 
 function stateText(job) {
   if (job.state === "queued") return job.position > 0 ? `waiting, ${job.position} before it` : "waiting";
-  if (job.state === "done") return countOf(job.items?.length ?? 0, "result");
-  return job.state;
+  const at = job.ended ? `, ${new Date(1000 * job.ended).toLocaleTimeString([], { timeStyle: "short" })}` : "";
+  return (job.state === "done" ? countOf(job.items?.length ?? 0, "result") : job.state) + at;
 }
 
 function showProgress(job, bar, told) {

@@ -3,6 +3,7 @@
  * size, and how to sample. What equals the model's default is left out of the request, so that a recipe keeps its say.
  */
 import { element } from "./dom.js";
+import { itemField } from "./itemfield.js";
 import { checkField, labelsField, numberField, rangeField, seedField, selectField, textField } from "./fields.js";
 
 const UNCONDITIONAL = "\u0000"; // value of the choice "no class"; a class cannot have this name
@@ -30,7 +31,8 @@ export function settingsForm(model, { hide = [] } = {}) {
   ]);
   const scale = defaults.guidance?.scale ?? (typeof defaults.guidance === "number" ? defaults.guidance : null);
   const quality = element("div", { class: "group" }, [
-    add("steps", rangeField("Steps", { value: defaults.steps ?? 20, min: 1, max: 100, step: 1 })),
+    add("steps", rangeField("Steps", { value: defaults.steps ?? 20, min: 1, max: 100, step: 1,
+      hint: model.few_steps?.length ? `Calibrated for ${model.few_steps.join(", ")} steps.` : null })),
     add("guidance", rangeField("Guidance", { value: scale, min: 1, max: 10, step: 0.1,
       placeholder: Array.isArray(defaults.guidance) ? "several" : scale === null ? "none" : "", hint: "How closely results follow prompt and class; 1: no guidance." }),
     (request, value) => (request.guidance = typeof value === "number" && defaults.guidance?.use ? { scale: value } : value)),
@@ -70,6 +72,7 @@ function contentFields(model, add) {
     if (one.kind === "class") made.push(add("label", classField(one, model.classes ?? []), putLabel));
     else if (one.kind === "labels") made.push(add(name, labelsField(title(one.name), one.values ?? []), put));
     else if (one.kind === "scalar") made.push(add(name, scalarField(one), put));
+    else if (one.takes_item) made.push(add(name, itemField(title(one.name), (item) => item.media_type === model.media_type), put));
   }
   return made;
 }

@@ -77,7 +77,7 @@ export async function timelineMarker(item, { marks = true } = {}) {
 const ordered = ([a, b]) => (a <= b ? [a, b] : [b, a]);
 
 /** Spans in order; those that overlap become one. */
-export function merged(spans) {
+function merged(spans) {
   const done = [];
   for (const [from, to] of [...spans].sort((a, b) => a[0] - b[0])) {
     const last = done.at(-1);
