@@ -17,6 +17,7 @@ GUIDES = (
     "models",
     "sound",
     "editing",
+    "studio",
     "evaluation",
     "scaling",
     "plugins",

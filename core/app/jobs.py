@@ -88,10 +88,10 @@ class JobQueue:
         """
         self._check_room()
         parts = self.calls.parts(body)
-        job = self._described(body, parts)
-        with self._accepting:  # the order of the queue is that of the list
+        described = self._described(body, parts)
+        with self._accepting:  # the order of the queue is that of the list, and of the times
             self._check_room()
-            self.store.add(job)
+            job = self.store.add(described.model_copy(update={"created": timestamp()}))
             with self._changed:
                 self._waiting.append((job.id, parts))
                 self._changed.notify_all()
@@ -112,7 +112,6 @@ class JobQueue:
         return StoredJob(
             id=new_identifier(),
             kind=body.kind,
-            created=timestamp(),
             request=body.model_dump(mode="json", exclude_unset=True),
             seed=seed,
             parts=len(parts),

@@ -15,7 +15,7 @@ from ..util.messages import format_json
 from .items import ItemStore, StudioItem
 
 
-def write_pack(items: ItemStore, named: Sequence[str], kept: bool) -> Path:
+def zip_items(items: ItemStore, named: Sequence[str], kept: bool) -> Path:
     """Write a ZIP file into the folder for temporary files, which the caller removes.
 
     Args:

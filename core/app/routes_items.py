@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from starlette.background import BackgroundTask
 
 from .items import SHEET_TYPE, Name, Rating, media_type_of
-from .pack import write_pack
+from .pack import zip_items
 from .studio import Studio
 from .uploads import draw_item, store_upload
 
@@ -76,7 +76,7 @@ def item_routes(studio: Studio) -> APIRouter:
     @routes.get("/pack")
     def download_pack(items: Annotated[str, Query(max_length=8000)] = "", kept: bool = False) -> FileResponse:
         """A ZIP of items with samples.json: those that are named, separated by commas, or all that are kept."""
-        path = write_pack(studio.items, [one for one in items.split(",") if one], kept)
+        path = zip_items(studio.items, [one for one in items.split(",") if one], kept)
         remove = BackgroundTask(path.unlink, missing_ok=True)
         return FileResponse(path, media_type="application/zip", filename="pack.zip", background=remove)
 

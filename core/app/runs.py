@@ -15,6 +15,7 @@ from urllib.parse import quote
 import yaml
 from pydantic import TypeAdapter
 
+from ..config.registry import PACKAGE
 from ..training.plateau import PATIENCE
 from ..util.errors import BadInput
 from ..util.json_files import parse_json, read_stored_bytes
@@ -115,7 +116,7 @@ class RunWatcher:
         if not any((self.folder / "checkpoints").glob("step-*.safetensors")):
             raise BadInput(f"{self.name} has no checkpoint to continue from: start it with `sonolux train`")
         self.logs.mkdir(parents=True, exist_ok=True)
-        words = [sys.executable, "-m", f"{__package__.rpartition('.')[0]}.cli", "train", "--resume", str(self.folder)]
+        words = [sys.executable, "-m", f"{PACKAGE}.core.cli", "train", "--resume", str(self.folder)]
         with open(self._log, "wb") as log:
             self._process = subprocess.Popen(
                 [*words, "--quiet"], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True

@@ -86,7 +86,7 @@ def create_server(studio: Studio, hosts: Iterable[str] = LOCAL_HOSTS, token: str
     return RequestGuard(app, hosts, studio.limits, token, uploads=("/api/uploads",))
 
 
-async def _answer_error(_: Request, error: Exception) -> JSONResponse:
+async def _answer_error(_: Request, error: Any) -> JSONResponse:
     """One sentence as JSON."""
     if isinstance(error, RequestValidationError):
         return JSONResponse({"error": _first_error(error)}, 400)

@@ -43,7 +43,7 @@ def command(
     from ..util.messages import print_lines
 
     try:
-        import multipart  # noqa: F401
+        import python_multipart  # noqa: F401
         import uvicorn
 
         from ..app.server import create_server
@@ -81,6 +81,7 @@ def _bound(config: Any) -> Any:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((config.host, config.port))
+        listener.listen(config.backlog)  # from now on a page waits instead of being refused
     except OSError as error:
         listener.close()
         raise BadInput(

@@ -73,6 +73,7 @@ HARMLESS = {
     "prepare": ["PICTURES --out OUT"],
     "recipe list": [""],
     "recipe schema": [""],
+    "studio": ["--help"],  # it serves until it is ended; tests/core/app/test_studio_command.py asks it for such a run
 }
 # Function -> calls as the program of a user makes them; they take the folders of the fixture `evil` and `allow_code`.
 FUNCTIONS = {
