@@ -48,11 +48,11 @@ def test_two_settings_side_by_side(served, open_page, expect):
     same = [[picture(served, page, url) for url in shown(page, side)] for side in (a, b)]
     assert len(same[0]) == 2 and all(np.array_equal(x, y) for x, y in zip(*same, strict=True))  # the same noise
 
-    page.get_by_label("Steps", exact=True).nth(1).fill("4")
+    page.get_by_label("Steps", exact=True).nth(1).fill("5")
     page.get_by_role("button", name="Compare", exact=True).click()
     expect(done(page, "compare")).to_have_count(2)
     newest = done(page, "compare").first
-    expect(newest.get_by_role("heading", name="B: shapes, steps 4")).to_be_visible()
+    expect(newest.get_by_role("heading", name="B: shapes, steps 5")).to_be_visible()
 
 
 def test_sweep_is_a_contact_sheet(served, open_page, expect):

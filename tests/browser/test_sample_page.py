@@ -9,22 +9,36 @@ import pytest
 pytestmark = pytest.mark.slow
 
 
-def start(page, **fields):
+def press_sample(page, **fields):
     """Set fields and press Sample."""
     for label, value in fields.items():
         page.get_by_label(label, exact=True).fill(str(value))
     page.get_by_role("button", name="Sample", exact=True).click()
 
 
-def jobs(page, state="done"):
-    return page.locator(f"#panel-sample .job:has(.badge[data-state={state}])")
+def start(page, **fields):
+    """Set fields, press Sample, and return the job that is shown then."""
+    with page.expect_response(lambda answer: answer.request.method == "POST") as answer:
+        press_sample(page, **fields)
+    assert answer.value.status == 202, answer.value.text()
+    return page.locator(f"#panel-sample [data-job='{answer.value.json()['id']}']")
+
+
+def badge(job, state="done"):
+    return job.locator(f".badge[data-state={state}]")
+
+
+def done(page, expect, **fields):
+    """A job as `start` returns it, once it is done."""
+    job = start(page, **fields)
+    expect(badge(job)).to_be_visible()
+    return job
 
 
 def test_results_are_kept_rated_renamed_discarded_and_packed(served, open_page, expect):
     page = open_page(served)
     page.get_by_label("Class").select_option("star")
-    start(page, Count=3, Seed=11, Steps=2)
-    job = jobs(page).first
+    job = done(page, expect, Count=3, Seed=11, Steps=2)
     cards = job.locator(".card")
     expect(cards).to_have_count(3)
     assert cards.first.locator("img").evaluate("node => node.naturalWidth") == 16
@@ -44,7 +58,7 @@ def test_results_are_kept_rated_renamed_discarded_and_packed(served, open_page, 
     assert sum(name.endswith(".png") for name in pack.namelist()) >= 3
 
     page.reload()  # the server has it all
-    card = jobs(page).first.locator(".card").first
+    card = job.locator(".card").first
     expect(card.get_by_label("Name")).to_have_value("best star")
     expect(card.get_by_role("radio", name="4 of 5")).to_be_checked()
     expect(page.get_by_label("Count")).to_have_value("3")  # and the form is as it was
@@ -55,20 +69,17 @@ def test_results_are_kept_rated_renamed_discarded_and_packed(served, open_page, 
 
 def test_progress_steps_of_denoising_and_cancel(served, open_page, expect):
     page = open_page(served)
-    start(page, Count=2, Steps=3)
-    job = jobs(page).first
+    job = done(page, expect, Count=2, Steps=3)
     job.get_by_text("Steps of denoising").click()
     slider = job.get_by_label("Step of denoising")
     expect(job.locator("output")).to_have_text("after step 3")
     slider.press("Home")
     expect(job.locator("output")).not_to_have_text("after step 3")
-    page.get_by_label("Count", exact=True).fill("8")
-    start(page, Steps=900)
-    running = jobs(page, "running").first
+    running = start(page, Count=8, Steps=900)
     expect(running.locator(".live img")).to_be_visible()  # the estimate so far
     expect(running).to_contain_text("step")
     running.get_by_role("button", name="Cancel").click()
-    expect(jobs(page, "cancelled")).to_have_count(1)
+    expect(badge(running, "cancelled")).to_be_visible()
     expect(page.locator("#queue summary")).to_have_text("Jobs")
 
 
@@ -77,8 +88,7 @@ def test_players_and_copies_of_what_was_done(served, open_page, expect):
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.get_by_label("Model").select_option("effects")
     expect(page.get_by_label("Length (s)", exact=True)).to_be_visible()
-    start(page, Count=2, Steps=2, Seed=7)
-    job = page.locator(".job", has=page.locator("audio")).first
+    job = done(page, expect, Count=2, Steps=2, Seed=7)
     expect(job.locator("audio")).to_have_count(2)
     expect(job.locator(".media img").first).to_be_visible()
     copied = {}
@@ -96,47 +106,45 @@ def test_players_and_copies_of_what_was_done(served, open_page, expect):
 def test_two_tabs_show_the_same_jobs(served, open_page, expect):
     first = open_page(served)
     second = open_page(served, context=first.context)
-    start(first, Count=1, Steps=2, Seed=123)
-    expect(jobs(first).first).to_contain_text("seed 123")
+    job = done(first, expect, Count=1, Steps=2, Seed=123)
     second.bring_to_front()
-    expect(jobs(second).first).to_contain_text("seed 123")
-    jobs(second).first.get_by_role("button", name="Keep").click()
-    expect(jobs(second).first.get_by_role("button", name="Kept")).to_be_visible()
+    other = second.locator(f"#panel-sample [data-job='{job.get_attribute('data-job')}']")
+    other.get_by_role("button", name="Keep").click()
+    expect(other.get_by_role("button", name="Kept")).to_be_visible()
     first.reload()
-    expect(jobs(first).first.get_by_role("button", name="Kept")).to_be_visible()
+    expect(job.get_by_role("button", name="Kept")).to_be_visible()
 
 
 def test_errors_are_shown_in_place(served, open_page, expect):
     page = open_page(served)
     page.allowed.append("400")  # browsers write refused requests to the console
     page.allowed.append("ERR_FAILED")
-    start(page, Count=2, Steps=5000)
+    press_sample(page, Count=2, Steps=5000)
     message = page.locator("#panel-sample form [role=alert]")
     expect(message).to_contain_text("steps")
-    start(page, Steps=2)
+    press_sample(page, Steps=2)
     expect(message).to_be_hidden()
     page.route("**/api/jobs", lambda route: route.abort())
-    start(page, Steps=2)
+    press_sample(page, Steps=2)
     expect(message).to_contain_text("does not answer")
 
 
 def test_hostile_texts_stay_texts(served, open_page, expect):
     page = open_page(served)
-    start(page, Count=1, Steps=2, Seed=77)
-    card = jobs(page).filter(has_text="seed 77").first.locator(".card").first
+    job = done(page, expect, Count=1, Steps=2, Seed=77)
+    card = job.locator(".card")
     name = "<img src=x onerror=alert(1)> & <b>"
     card.get_by_label("Name").fill(name)
     card.get_by_label("Name").press("Enter")
     page.reload()
-    expect(jobs(page).filter(has_text="seed 77").first.get_by_label("Name")).to_have_value(name)
+    expect(job.get_by_label("Name")).to_have_value(name)
     assert page.locator("img[src=x]").count() == 0
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_narrow_windows_and_names_of_controls(served, open_page, check_layout, scheme):
+def test_narrow_windows_and_names_of_controls(served, open_page, expect, check_layout, scheme):
     page = open_page(served, width=400, color_scheme=scheme, reduced_motion="reduce")
-    start(page, Count=2, Steps=2)
-    jobs(page).first.wait_for()
+    done(page, expect, Count=2, Steps=2)
     for name in ("sample", "compare", "edit", "training", "data"):
         page.get_by_role("tab", name=name).click()
         page.locator(f"#panel-{name}[data-ready]").wait_for(state="attached")
@@ -151,10 +159,11 @@ def test_keyboard_alone(served, open_page, expect):
     expect(page.locator("#panel-compare")).to_be_visible()
     page.keyboard.press("Home")
     expect(page.locator("#panel-sample")).to_be_visible()
-    page.get_by_label("Seed").fill("4321")
+    seed = page.locator("#panel-sample").get_by_label("Seed", exact=True)
+    seed.fill("4321")
     page.keyboard.press("Control+Enter")
-    expect(jobs(page).first).to_contain_text("seed 4321")
-    style = page.get_by_label("Seed").evaluate("node => (node.focus(), getComputedStyle(node).outlineStyle)")
+    expect(page.locator("#panel-sample .job").filter(has_text="seed 4321")).to_have_count(1)
+    style = seed.evaluate("node => (node.focus(), getComputedStyle(node).outlineStyle)")
     assert style == "solid"  # the focus is visible
 
 
@@ -179,7 +188,7 @@ def test_fields_follow_the_conditions_of_the_model(served, open_page, expect):
     page.get_by_label("Length, slider").press("End")
     page.get_by_label("Height").fill("24")
     expect(page.get_by_label("Low")).to_be_visible()
-    start(page, Count=1)
+    press_sample(page, Count=1)
     expect(page.locator("#panel-sample form [role=alert]")).to_be_visible()
     [request] = sent
     assert (request["prompt"], request["negative"], request["size"]) == ("a dog", "a cat", [24, 16])

@@ -1,4 +1,4 @@
-"""The tabs Training and Data in a real browser: a run that trains, its stop and resume; captions, faults, near copies."""
+"""The tabs Training and Data in a real browser: a run that trains, stop and resume; captions, faults, near copies."""
 
 import json
 import os

@@ -74,7 +74,7 @@ function fileCard(name, file) {
   card.append(file.usable === false ? element("p", { class: "empty soft", text: "cannot be read" }) : mediaView(file), element("figcaption", {}, captionEditor(name, file)));
   const facts = element("p", { class: "soft small", text: [file.name, file.label].filter(Boolean).join(" · ") });
   card.append(facts);
-  if (file.faults?.length) card.append(element("ul", { class: "faults small" }, file.faults.map((fault) => element("li", { text: fault }))));
+  if (file.faults?.length) card.append(element("ul", { class: "faults small" }, file.faults.map((fault) => element("li", {}, element("strong", { text: "Fault: " }), fault))));
   if (file.near_copies?.length) card.append(nearCopies(file));
   return card;
 }

@@ -37,7 +37,7 @@ async function change(id, changes, place) {
 }
 
 /** Discard an item: it goes from the page at once, and from the server when it can no longer be undone. */
-export function discardItem(id) {
+function discardItem(id) {
   if (leaving.has(id)) return;
   const show = (hidden) => {
     for (const card of cards.get(id) ?? []) card.node.hidden = hidden;
