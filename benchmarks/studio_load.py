@@ -78,7 +78,7 @@ def measure(model: str, clients: int, seconds: float, steps: int, port: int) -> 
         took = time.monotonic() - began
         server.should_exit = True
         thread.join(10)
-    jobs = sorted((job for client in asking for job in client.jobs), key=lambda job: job["created"])
+    jobs = sorted((job for client in asking for job in client.jobs), key=lambda job: (job["created"], job["started"]))
     waits = sorted(wait for client in asking for wait in client.seconds)
     started = [job["started"] for job in jobs]
     late = sum(b < a for a, b in itertools.pairwise(started))

@@ -18,8 +18,7 @@ from sonolux.core.app.model_cache import ModelCache
 from sonolux.core.cli.main import main
 from sonolux.core.util.errors import BadInput
 
-ROOT = Path(sonolux.__file__).resolve().parent
-sys.path.insert(0, str(ROOT / "examples"))
+sys.path.insert(0, str(Path(sonolux.__file__).resolve().parent / "examples"))
 from studio_client import StudioClient, StudioError
 from studio_client import main as client_main
 
