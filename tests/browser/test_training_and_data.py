@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -37,10 +38,10 @@ def prepared(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("data")
     (folder / "raw").mkdir()
+    rng = np.random.default_rng(0)
     for n in range(6):
-        picture = Image.new("RGB", (32, 32), (40 * n, 90, 200 - 30 * n))
-        picture.paste("white", (n, n, n + 12, n + 9))
-        picture.save(folder / "raw" / f"p{n}.png")
+        patches = Image.fromarray(rng.integers(0, 255, (4, 4, 3), np.uint8))
+        patches.resize((32, 32), Image.Resampling.NEAREST).save(folder / "raw" / f"p{n}.png")
     shutil.copy(folder / "raw/p1.png", folder / "raw/p1-again.png")
     (folder / "raw/broken.png").write_bytes((folder / "raw/p2.png").read_bytes()[:60])
     prepare_folder(folder / "raw", folder / "patches", folder_analyzers()["image"], None, False)

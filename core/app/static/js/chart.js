@@ -2,7 +2,7 @@
 import { element, newId, shortNumber, svgElement } from "./dom.js";
 
 const HEIGHT = 260; // in CSS units, as in the style sheet
-const PLOT = { left: 52, right: 12, top: 26, bottom: 40 };
+const PLOT = { left: 52, right: 22, top: 26, bottom: 40 };
 
 /**
  * Make a chart.

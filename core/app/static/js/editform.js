@@ -81,7 +81,7 @@ export function editForm() {
     settings.fill(saved);
     for (const [name, part] of Object.entries(parts)) if (name in saved && name !== "other") part.value = saved[name];
     place.replaceChildren(model.node, kind.node, element("p", { class: "hint", text: KINDS[kind.value][1] }),
-      element("div", { class: "group" }, Object.values(parts).map((part) => part.node)), settings.node);
+      ...Object.values(parts).map((part) => part.node), settings.node);
     save();
     node.dispatchEvent(new Event("kind"));
   };
