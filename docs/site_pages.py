@@ -19,6 +19,7 @@ GUIDES = (
     "models",
     "sound",
     "editing",
+    "studio",
     "evaluation",
     "training-log",
     "scaling",

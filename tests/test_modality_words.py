@@ -42,6 +42,20 @@ EXCEPTIONS = {
     "core/training/loggers/wandb.py": [
         ('{"image": wandb.Image, "audio": wandb.Audio', "families of MIME types; wandb")
     ],
+    "core/app/static/index.html": [("image/svg+xml", "MIME type of the icon")],
+    "core/app/static/style.css": [("audio {", "HTML"), (".played audio", "HTML"), ("image-rendering", "CSS")],
+    "core/app/static/js/media.js": [
+        ('"audio"', "HTML, and a family of MIME types"),
+        ('"audio, video"', "HTML"),
+        ("AudioContext", "interface of browsers"),
+        ("decodeAudioData", "interface of browsers"),
+        ('"image"', "a family of MIME types"),
+        ("new Image()", "HTML"),
+        ("imageSmoothingEnabled", "interface of browsers"),
+        ('"image/png"', "MIME type"),
+    ],
+    "core/app/static/js/mask.js": [("drawImage", "interface of browsers"), ("ImageData", "interface of browsers")],
+    "core/app/static/js/timeline.js": [("devicePixelRatio", "interface of browsers")],
     "core/data/manifest.py": [("sound", "the adjective: undamaged")],
 }
 

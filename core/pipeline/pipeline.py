@@ -46,6 +46,7 @@ from .edit.source import Files
 from .edit.vary import vary_request
 from .examples import check_references
 from .lengths import check_request_memory, choose_lengths, choose_size
+from .observer import SamplingObserver
 from .request import SampleRequest
 from .result import Samples
 from .sample import Method, RequestSampler
@@ -83,6 +84,7 @@ class Pipeline:
         changed_keys: Keys of the `sample` section that were changed when the checkpoint was loaded.
         changed_conditions: Names of the conditions in `sample.conditions` that were changed then.
         plans: Number of evaluations -> calibrated plan.
+        observer: Is called at each step of sampling and after each batch; None: nothing is.
     """
 
     def __init__(self, parts: ModelComponents, model: ConditionedNetwork, step: int, device: torch.device):
@@ -92,6 +94,7 @@ class Pipeline:
         self.changed_keys: frozenset[str] = frozenset()
         self.changed_conditions: frozenset[str] = frozenset()
         self.plans: dict[int, dict[str, Any]] = {}
+        self.observer: SamplingObserver | None = None
         self._auxiliary = AuxiliaryModelLoader(self.context)
 
     def __repr__(self) -> str:
@@ -465,7 +468,7 @@ class Pipeline:
                 part.begin(SamplingRun(KeyedNoise(0, [0], spec.latent)))
 
     def _sampler(self, recipe: Recipe, method: Method) -> RequestSampler:
-        return RequestSampler(self.context, recipe, method, self._auxiliary)
+        return RequestSampler(self.context, recipe, method, self._auxiliary, self.observer)
 
     def _method(self, recipe: Recipe) -> Method:
         """The sampler and its timesteps.

@@ -28,6 +28,7 @@ from .conditions import ConditionEmbedder, guidance_prompts, guidance_specs
 from .context import ModelContext
 from .lengths import PaddedBatch, decode_batch, make_padded_batch
 from .loop_sizes import warn_of_loop_padding, with_loop_sizes
+from .observer import SamplingObserver, SamplingProgress
 from .request import Rows, SampleRequest
 from .result import TrajectoryStep
 from .solver_setup import SolverSetup, set_up_solver
@@ -44,10 +45,19 @@ class RequestSampler:
         recipe: Its recipe, with changes to the `sample` section.
         method: The sampler and its timesteps.
         auxiliary: Loads the auxiliary models that guidance names.
+        observer: Is called at each step and after each batch.
     """
 
-    def __init__(self, context: ModelContext, recipe: Recipe, method: Method, auxiliary: AuxiliaryModelLoader):
+    def __init__(
+        self,
+        context: ModelContext,
+        recipe: Recipe,
+        method: Method,
+        auxiliary: AuxiliaryModelLoader,
+        observer: SamplingObserver | None = None,
+    ):
         self.context, self.recipe, self.auxiliary = context, recipe, auxiliary
+        self.observer = SamplingObserver() if observer is None else observer
         self.embedder = ConditionEmbedder(context.model, recipe.sample.negative)
         self.auxiliary_embedders: dict[Path, ConditionEmbedder] = {}
         self.sampler, timesteps = method
@@ -83,22 +93,25 @@ class RequestSampler:
         with progress_bar("sampling", "sample", len(media), show=progress, leave=True) as done:
             # A loop has no padding, and the places of windows follow from the size of the batch.
             same_size = section.loop or section.windows is not None
-            for n, rows in enumerate(request.batches(section.batch, same_size)):
+            batches = list(request.batches(section.batch, same_size))
+            for n, rows in enumerate(batches):
                 batch = self.batch(request, rows)
                 numbers = [request.numbers[i] for i in rows]
                 decode = partial(self._decode, numbers, batch)
                 recorder = _StepRecorder(0 if n else recorded, len(rows), frames, decode)
-                z = self._solve(request, rows, batch, recorder)
+                z = self._solve(request, rows, batch, self._observed(decode, n, len(batches), recorder))
                 decoded = request.media(rows, z, batch, decode)
                 for i, sample, evaluations in zip(rows, decoded, recorder.nfe, strict=True):
                     media[i], nfe[i] = request.finish(i, sample), evaluations
+                self.observer.on_sampled_batch({i: media[i] for i in rows}, {i: request.conditions[i] for i in rows})
                 done.update(len(rows))
         return media, nfe, frames
 
     def latents(self, request: SampleRequest) -> Tensor:
         """Solve a request as one batch, without decoding: (B, C, *spatial)."""
         rows = range(len(request))
-        return self._solve(request, rows, self.batch(request, rows))
+        batch = self.batch(request, rows)
+        return self._solve(request, rows, batch, self._observed(partial(self._decode, request.numbers, batch)))
 
     def batch(self, request: SampleRequest, rows: Rows) -> PaddedBatch:
         """The padded batch of some rows.
@@ -157,12 +170,29 @@ class RequestSampler:
             part.build(opener=opener, embed_prompt=self.embedder.prompt) for part in guidance_specs(self.recipe.sample)
         ]
 
-    def _solve(
+    def _observed(
         self,
-        request: SampleRequest,
-        rows: Rows,
-        batch: PaddedBatch,
-        on_step: Callable[[StepProgress], None] | None = None,
+        decode: Callable[[Tensor], list[Tensor]],
+        batch: int = 0,
+        batches: int = 1,
+        recorder: Callable[[StepProgress], None] | None = None,
+    ) -> Callable[[StepProgress], None]:
+        """The callback of a batch: the recorder, then the observer."""
+
+        def on_step(at: StepProgress) -> None:
+            if recorder is not None:
+                recorder(at)
+
+            def estimates(count: int) -> list[Tensor]:
+                with torch.no_grad():
+                    return [] if at.x0 is None else decode(at.x0[:count])
+
+            self.observer.on_sampling_step(SamplingProgress(at.step, at.steps, batch, batches, estimates))
+
+        return on_step
+
+    def _solve(
+        self, request: SampleRequest, rows: Rows, batch: PaddedBatch, on_step: Callable[[StepProgress], None]
     ) -> Tensor:
         prepared = self.prepare(request, rows, batch)
         with autocast(self.context.device, self.recipe.sample.precision):

@@ -228,6 +228,31 @@ class FolderLock:
 _held: WeakValueDictionary[tuple[str, int], FolderLock] = WeakValueDictionary()
 
 
+def find_lock_owner(folder: Path) -> LockOwner | None:
+    """The process of this machine that is writing to a folder; None if there is none.
+
+    A lock file that a killed process left is not taken for a lock, also if another process has its number now.
+    """
+    owner = LockOwner.read(folder / LOCK)
+    if owner is None or not owner.runs():
+        return None
+    try:
+        descriptor = os.open(folder / LOCK, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+    except OSError:
+        return None
+    try:
+        if fcntl is not None:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return None
+    except BlockingIOError:
+        pass
+    except OSError:  # a file system without locks
+        pass
+    finally:
+        os.close(descriptor)
+    return owner
+
+
 def _names(path: Path, descriptor: int) -> bool:
     """Whether the path is that of an open file or folder."""
     try:

@@ -76,6 +76,7 @@ HARMLESS = {
     "recipe list": [""],
     "recipe schema": [""],
     "watch": ["RUN"],
+    "studio": ["--help"],  # it serves until it is ended; tests/core/app/test_studio_command.py asks it for such a run
 }
 # Function -> calls as the program of a user makes them; they take the folders of the fixture `evil` and `allow_code`.
 FUNCTIONS = {

@@ -134,6 +134,7 @@ def successes(folder, out):
         "lab likelihood": [run, "--count", "1", "--probes", "2", "--steps", "2", "--device", "cpu"],
         "lab sampler": ["{use: ddim, eta: 0.0}", "--nfe", "5", "--schedule", "edm", "--against", "euler"],
         "doctor": [],
+        "studio": ["--help"],  # it serves until it is ended
     }
 
 

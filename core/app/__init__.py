@@ -1,0 +1,1 @@
+"""The studio: a local page and a REST interface for sampling, editing and watching runs (`sonolux studio`)."""
