@@ -216,7 +216,9 @@ class TrainingRun:
             with defer_signals() as signals, shown as bar:
                 self.log = MetricsLog(self, bar)
                 try:
-                    self._train_and_save(signals)
+                    self._train(signals)
+                    self._save_last(signals)
+                    self._call(lambda callback: callback.on_end(self))
                 finally:
                     for callback in self.callbacks:
                         callback.close(self)
@@ -232,15 +234,6 @@ class TrainingRun:
             for line in describe_end(self, first):
                 self.say(line)
         return self.folder.checkpoint(self.step)
-
-    def _train_and_save(self, signals: SignalHandler) -> None:
-        """Train, save the last checkpoint, and let the callbacks do what they do at the end."""
-        try:
-            self._train(signals)
-        finally:
-            self.trainer.close()
-        self._save_last(signals)
-        self._call(lambda callback: callback.on_end(self))
 
     def _train(self, signals: SignalHandler) -> None:
         """Train to the end of the budget or to a signal."""
@@ -258,6 +251,8 @@ class TrainingRun:
             if self._save_complete_step():
                 self.say(f"step {self.step} is saved; to continue: {self.folder.resume_command}")
             raise
+        finally:
+            self.trainer.close()
 
     def _call(self, call: Callable[[Callback], None]) -> None:
         """Call every callback, on rank 0."""

@@ -194,8 +194,10 @@ def test_shards_behind_a_url(copied):
 
 def test_url_in_a_recipe():
     text = "recipe: 1\nname: a\nmodality: {use: image, size: 16}\ndata: {use: image/folder, root: %s}\n"
+    text += "codec: {use: image/pixels}\nnetwork: {use: image/unet}\ntrain: {steps: 1}\n"
+    text += "process: {schedule: {use: edm}, parameterization: {use: edm}}\n"
     for root, expected in (("s3://bucket/a b", "s3:/bucket/a b"), ("s3:/bucket/x", "s3:/bucket/x")):
-        recipe = load_recipe_text(text % root, bare_section=None, partial=True)
+        recipe = load_recipe_text(text % root, bare_section=None)
         assert str(recipe.data.params["root"]) == expected
         assert url_of(recipe.data.params["root"]) == expected.replace(":/", "://")
     assert not is_url("C:/pictures") and not is_url("pictures/s3:/x") and is_url(Path("gs://bucket"))

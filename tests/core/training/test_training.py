@@ -16,6 +16,7 @@ from sonolux.core.pipeline.load import load
 from sonolux.core.pipeline.preview import PreviewCallback
 from sonolux.core.testing.mutation import argument_target, assert_caught, call_target, planted_error, replace_expression
 from sonolux.core.training import checkpoint, header, log
+from sonolux.core.training import restore
 from sonolux.core.training import run as product
 from sonolux.core.training.build import build_model_components, check_conditions
 from sonolux.core.training.checkpoint import load_optimizer, newest_checkpoint, read_header
@@ -172,9 +173,9 @@ def test_learning_rate_warms_up_and_falls():
 def test_a_run_says_what_it_prepares_before_it_does(recipe, tmp_path, monkeypatch):
     """A line before the codec is fitted, which may take a minute; nothing before a mistake is reported."""
     said = []
-    for name in ("build_dataset", "fit_codec"):
-        right = getattr(product, name)
-        monkeypatch.setattr(product, name, lambda *a, r=right, n=name, **k: said.append(n) or r(*a, **k))
+    for module, name in ((restore, "build_dataset"), (product, "fit_codec")):
+        right = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *a, r=right, n=name, **k: said.append(n) or r(*a, **k))
     run = TrainingRun(load_recipe(str(recipe)), tmp_path / "run", bar=False, announce=said.append)
     run.prepare()
     lines = run.describe()
