@@ -21,7 +21,8 @@ relation  asked relations (above, left of, ...) that hold between shapes of thes
 all       pictures in which all of this is right
 
 Sounds: family, pitch, length, sweep, noise, echo, and sounds in which all of them are right. The family of a sound that
-has noise in the place of tones is never right. Besides, the median of the peaks, and the share of sounds that peak above full scale.
+has noise in the place of tones is never right. Besides, the median of the peaks, and the share of sounds that peak
+above full scale.
 """
 
 from __future__ import annotations

@@ -15,8 +15,7 @@ from sonolux.core.objectives.denoising import Denoising
 from sonolux.core.pipeline.load import load
 from sonolux.core.pipeline.preview import PreviewCallback
 from sonolux.core.testing.mutation import argument_target, assert_caught, call_target, planted_error, replace_expression
-from sonolux.core.training import checkpoint, header, log
-from sonolux.core.training import restore
+from sonolux.core.training import checkpoint, header, log, restore
 from sonolux.core.training import run as product
 from sonolux.core.training.build import build_model_components, check_conditions
 from sonolux.core.training.checkpoint import load_optimizer, newest_checkpoint, read_header
