@@ -196,6 +196,23 @@ def test_fields_follow_the_conditions_of_the_model(served, open_page, expect):
     assert not {"steps", "guidance", "use", "timesteps"} & set(request)  # defaults are left to the recipe
 
 
+def test_each_model_has_its_own_settings(served, open_page, expect):
+    """A model that is chosen for the first time shows its defaults, and one that is chosen again what was set."""
+    context = open_page(served).context
+    described = context.request.get(served.url + "api/models/shapes").json()
+    state = context.request.get(served.url + "api/state").json()
+    other = {**described, "name": "other", "defaults": {**described["defaults"], "steps": 7}}
+    context.route("**/api/state", lambda route: route.fulfill(json={**state, "models": ["shapes", "other"]}))
+    context.route("**/api/models/other", lambda route: route.fulfill(json=other))
+    page = open_page(served, context=context)
+    model, steps = page.get_by_label("Model", exact=True).first, page.get_by_label("Steps", exact=True)
+    steps.fill("9")
+    model.select_option("other")
+    expect(steps).to_have_value("7")
+    model.select_option("shapes")
+    expect(steps).to_have_value("9")
+
+
 def test_openapi_names_what_the_page_asks(served, open_page):
     page = open_page(served)
     paths = json.loads(page.request.get(served.url + "openapi.json").text())["paths"]

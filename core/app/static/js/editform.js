@@ -34,6 +34,7 @@ export function editForm() {
   let kind = null;
   let parts = {}; // fields of the edit itself
   let settings = null;
+  let shownModel = null; // whose settings are shown: those of a model that was just chosen come a moment later
 
   const useItem = async (next) => {
     const same = item?.media_type === next.media_type && model;
@@ -73,8 +74,11 @@ export function editForm() {
   };
 
   const showKind = async () => {
-    const description = await describeModel(model.value);
-    const saved = recall("edit")?.values ?? {};
+    const name = model.value;
+    const description = await describeModel(name);
+    if (name !== model.value) return; // another one was chosen meanwhile
+    const saved = recall("edit")?.values?.[name] ?? {};
+    shownModel = name;
     parts = fieldsOf(kind.value, description, item);
     const hide = kind.value === "reprompt" ? [...SAMPLING, "count"] : SAMPLING;
     settings = settingsForm(description, { hide });
@@ -88,7 +92,9 @@ export function editForm() {
 
   const save = () => {
     const own = Object.fromEntries(Object.entries(parts).map(([name, part]) => [name, part.value]));
-    remember("edit", { model: model.value, kind: kind.value, values: { ...recall("edit")?.values, ...settings.values(), ...own } });
+    const values = recall("edit")?.values ?? {};
+    values[shownModel] = { ...values[shownModel], ...settings.values(), ...own };
+    remember("edit", { model: model.value, kind: kind.value, values });
   };
   for (const name of ["input", "change"]) node.addEventListener(name, () => settings && save());
 

@@ -20,16 +20,20 @@ export async function startSample(panel) {
     model.node, about, place, error.node,
     element("div", { class: "submit" }, element("button", { type: "submit", class: "primary", text: "Sample" })));
   let settings = null;
+  let shownModel = null; // whose settings are shown: those of a model that was just chosen come a moment later
 
   const showModel = async (values, request) => {
-    const description = await describeModel(model.value);
+    const name = model.value;
+    const description = await describeModel(name);
+    if (name !== model.value) return; // another one was chosen meanwhile
     about.textContent = aboutText(description);
     settings = settingsForm(description);
+    shownModel = name;
     place.replaceChildren(settings.node);
     if (values) settings.fill(values);
     if (request) settings.fillFrom(request);
   };
-  const save = () => remember("sample", { model: model.value, values: { ...recall("sample")?.values, [model.value]: settings.values() } });
+  const save = () => remember("sample", { model: model.value, values: { ...recall("sample")?.values, [shownModel]: settings.values() } });
   const reuse = async (request) => {
     model.value = request.model;
     await showModel(null, request);
