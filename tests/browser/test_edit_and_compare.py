@@ -133,8 +133,9 @@ def test_marked_part_of_a_timeline(served, open_page, expect):
     [item] = sampled(served, page, "effects")
     page.goto(served.url + f"#edit?item={item['id']}")
     page.get_by_role("radio", name="Inpaint").check()
+    expect(page.get_by_text("Makes the marked part anew and keeps the rest.")).to_be_visible()  # the form is that of the edit
     canvas = page.locator("canvas.timeline")
-    canvas.scroll_into_view_if_needed()
+    canvas.evaluate("node => node.scrollIntoView()")
     box = canvas.bounding_box()
     page.mouse.move(box["x"] + 0.2 * box["width"], box["y"] + 30)
     page.mouse.down()
