@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -91,7 +92,7 @@ class EditSettings(SampleSettings):
     edit: Literal["vary", "inpaint", "continue", "restore", "morph", "reprompt", "recover"]
     inputs: Annotated[list[Identifier], Field(min_length=1, max_length=16)]
     mask: Identifier | None = None
-    spans: list[tuple[float, float]] | None = None
+    spans: Annotated[list[tuple[float, float]], Field(min_length=1)] | None = None
     box: tuple[int, int, int, int] | None = None
     strength: float | None = None
     source: Text | None = None
@@ -219,14 +220,25 @@ def _guidance_changes(guidance: Any, recipe: Recipe) -> dict[str, Any]:
 
 
 def _check_value(key: str, value: Any, depth: int = 0) -> None:
-    """Raise BadInput for a value that is nested too deeply, too long, or names code."""
+    """Raise BadInput for a value that is nested too deeply, too long, or names code; or that JSON cannot hold."""
     if depth > _DEEPEST:
         raise BadInput(f"{shorten(key)} is nested too deeply")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise BadInput(f"{shorten(key)} is not a finite number")
     if isinstance(value, str):
         if len(value) > _LONGEST:
             raise BadInput(f"{shorten(key)} has more than {_LONGEST} characters")
+        if not _is_unicode(value):
+            raise BadInput(f"{shorten(key)} contains half of a character (a lone surrogate)")
         if key.partition(".")[0] in ("use", "timesteps", "guidance", "operator") and is_code_reference(value):
             raise BadInput(f"{shorten(key)}: the studio runs registered components only, and no code by its name")
     inner: Any = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
     for name, one in inner:
+        if not _is_unicode(str(name)):
+            raise BadInput(f"{shorten(key)} contains half of a character (a lone surrogate)")
         _check_value(f"{key}.{name}", one, depth + 1)
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether a text can be written as UTF-8; JSON can also escape half of a character."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+import warnings
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
@@ -95,8 +96,8 @@ class JobStore:
     def add(self, job: StoredJob) -> StoredJob:
         """Add a job and write it; the oldest ended jobs are removed from the list if there are too many."""
         with self._lock:
+            self._write(job)  # first: a job that cannot be kept is not listed
             self._jobs[job.id], self._logs[job.id] = job, EventLog()
-            self._write(job)
             ended = [one.id for one in self._jobs.values() if one.state in ENDED]
             for identifier in ended[: max(0, len(self._jobs) - self.limits.listed_jobs)]:
                 self.remove(identifier)
@@ -125,11 +126,17 @@ class JobStore:
             return [job.id for job in self._jobs.values() if job.state == "queued"]
 
     def change(self, identifier: str, write: bool = True, **changes: Any) -> StoredJob:
-        """Change entries of a job; an end is published. Progress need not be written."""
+        """Change entries of a job; an end is published. Progress need not be written.
+
+        The change is made and published also if it cannot be written: a full disk must not stop the queue.
+        """
         with self._lock:
             job = self._jobs[identifier] = self.get(identifier).model_copy(update=changes)
             if write:
-                self._write(job)
+                try:
+                    self._write(job)
+                except OSError as error:
+                    warnings.warn(f"the record of job {identifier} cannot be written: {error}", stacklevel=2)
         if changes.get("state") in ENDED:
             self.publish_end(identifier)
         return job

@@ -34,6 +34,7 @@ class ModelCache:
     def __init__(self, sources: Sequence[str | Path], device: str = "auto", most: int = 3):
         self.device, self.most = device, most
         self.places: dict[str, Path | str] = {}
+        self._newest: dict[str, tuple[list[tuple[Path, tuple[int, int]]], Path]] = {}
         self._loaded: OrderedDict[tuple[Path, tuple[int, int]], Pipeline] = OrderedDict()
         self._lock = threading.Lock()
         for source in sources or packaged_models():
@@ -83,7 +84,11 @@ class ModelCache:
             if found is None:
                 raise unknown_thing("checkpoint")
             return found
-        return newest_checkpoint(Path(place))
+        files = [(path, file_stamp(path)) for path in self.checkpoints(name).values()]
+        known = self._newest.get(name)
+        if known is None or known[0] != files or not files:  # it reads the whole file, and most requests ask for it
+            known = self._newest[name] = files, newest_checkpoint(Path(place))
+        return known[1]
 
     def pipeline(self, name: str, checkpoint: str | None = None) -> Pipeline:
         """A loaded model; only one thread at a time may sample it."""

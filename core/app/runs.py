@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import yaml
 from pydantic import TypeAdapter
 
 from ..config.registry import PACKAGE
 from ..training.plateau import PATIENCE
+from ..training.run_view import RunRecord, read_run
 from ..util.errors import BadInput
-from ..util.json_files import parse_json, read_stored_bytes
+from ..util.json_files import parse_json
 from ..util.locks import find_lock_owner
 from ..util.messages import format_command
 from .limits import RequestRefused, unknown_thing
@@ -26,7 +26,6 @@ from .limits import RequestRefused, unknown_thing
 MOST_BYTES = 1_000_000  # of the log in one answer
 _PREVIEW = re.compile(r"step-(\d{1,12})\.png")
 _ROW = TypeAdapter(dict[str, Any])
-_TAIL = 65_536  # bytes at the end of a log that tell how a run is doing
 
 
 class RunWatcher:
@@ -43,27 +42,28 @@ class RunWatcher:
         self._process: subprocess.Popen[bytes] | None = None
 
     def describe(self) -> dict[str, Any]:
-        """The entries of `GET /api/runs/NAME`."""
-        train, rows = self._train_section(), self._last_rows()
-        last = next((row for row in reversed(rows) if "loss" in row), {})
-        held_out = next((row["held_out"] for row in reversed(rows) if isinstance(row.get("held_out"), dict)), None)
-        step, running = int(last.get("step") or 0), self._is_running()
-        left = self._seconds_left(train, rows)
-        saved = sorted((self.folder / "checkpoints").glob("step-*.safetensors"))
+        """The entries of `GET /api/runs/NAME`.
+
+        Raises:
+            BadInput: The folder contains no run.
+        """
+        record, running = read_run(self.folder), self._is_running()
+        metrics, held_out = record.metrics, record.held_out or None
+        plateau = self._plateau(held_out)
         return {
             "name": self.name,
-            "state": "running" if running else "finished" if self._is_finished(train, last, held_out) else "stopped",
-            "step": step,
-            "steps": train.get("steps"),
-            "minutes": train.get("minutes"),
-            "loss": last.get("loss"),
-            "rate": last.get("samples_per_s"),
-            "elapsed": last.get("elapsed_s"),
-            "left": left if running else None,
-            "checkpoint": saved[-1].stem if saved else None,
+            "state": "running" if running else "finished" if self._is_finished(record, plateau) else "stopped",
+            "step": record.step or 0,
+            "steps": record.steps,
+            "minutes": record.minutes,
+            "loss": metrics.get("loss"),
+            "rate": metrics.get("samples_per_s"),
+            "elapsed": metrics.get("elapsed_s"),
+            "left": record.left_s if running else None,
+            "checkpoint": None if record.checkpoint is None else Path(record.checkpoint).stem,
             "previews": [{"step": one, "url": self._preview_url(one)} for one in self._preview_steps()],
             "held_out": held_out,
-            "plateau": self._plateau(held_out),
+            "plateau": plateau,
             "command": format_command("sonolux", "train", "--resume", self.folder),
             "message": self._message(),
         }
@@ -138,43 +138,14 @@ class RunWatcher:
         lines = self._log.read_bytes()[-4096:].decode(errors="replace").strip().splitlines()
         return lines[-1] if lines else f"the training ended with exit code {self._process.returncode}"
 
-    def _train_section(self) -> dict[str, Any]:
-        try:
-            recipe = yaml.safe_load(read_stored_bytes(self.folder / "resolved.yaml"))
-        except (BadInput, yaml.YAMLError, RecursionError):
-            return {}
-        train = recipe.get("train") if isinstance(recipe, dict) else None
-        return train if isinstance(train, dict) else {}
-
-    def _last_rows(self) -> list[dict[str, Any]]:
-        path = self.folder / "metrics.jsonl"
-        try:
-            with open(path, "rb") as file:
-                file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
-                return _rows(file.read())
-        except OSError:
-            return []
-
-    def _is_finished(self, train: dict[str, Any], last: dict[str, Any], held_out: Any) -> bool:
-        steps, minutes = train.get("steps"), train.get("minutes")
-        if isinstance(steps, int):
-            done = int(last.get("step") or 0) >= steps
-        else:
-            done = isinstance(minutes, (int, float)) and float(last.get("elapsed_s") or 0) >= 60 * minutes * 0.98
-        plateau = self._plateau(held_out) if train.get("until") == "plateau" else None
-        return done or bool(plateau and plateau["flat"])
-
-    def _seconds_left(self, train: dict[str, Any], rows: list[dict[str, Any]]) -> float | None:
-        timed = [row for row in rows if isinstance(row.get("elapsed_s"), (int, float))]
-        if not timed:
-            return None
-        if isinstance(train.get("minutes"), (int, float)):
-            return round(max(0.0, 60 * train["minutes"] - timed[-1]["elapsed_s"]), 1)
-        first, last = timed[0], timed[-1]
-        steps, seconds = last["step"] - first["step"], last["elapsed_s"] - first["elapsed_s"]
-        if not isinstance(train.get("steps"), int) or steps <= 0 or seconds <= 0:
-            return None
-        return round(max(0, train["steps"] - last["step"]) * seconds / steps, 1)
+    @staticmethod
+    def _is_finished(record: RunRecord, plateau: dict[str, Any] | None) -> bool:
+        elapsed, done = record.metrics.get("elapsed_s"), False
+        if record.steps is not None:
+            done = (record.step or 0) >= record.steps
+        elif record.minutes is not None and isinstance(elapsed, (int, float)):
+            done = elapsed >= 60 * record.minutes * 0.98
+        return done or bool(record.until == "plateau" and plateau and plateau["flat"])
 
     @staticmethod
     def _plateau(held_out: Any) -> dict[str, Any] | None:

@@ -14,6 +14,9 @@ from click.shell_completion import CompletionItem
 FILES = CompletionItem("", type="file")
 """Tells the shell to complete files, if nothing else fits; it has to be the first item."""
 
+_SPECIAL = set(" \t\"'`$&|;<>(){}*?!#\\")
+"""Characters with a meaning for a shell, which completes words without quotes."""
+
 # Section of a recipe -> kind of the component that shares its mapping.
 _SECTIONS = {"modality": "modality", "data": "dataset", "codec": "codec", "network": "network", "sample": "sampler"}
 _GIVEN = {"spec", "split", "valid", "seed", "recorded", "concat"}  # parameters that sonolux passes itself
@@ -76,7 +79,8 @@ def complete_sample_change(context: click.Context, parameter: click.Parameter, i
 
 
 def _starting(words: Iterable[str], incomplete: str) -> list[CompletionItem]:
-    return [CompletionItem(word) for word in words if word.startswith(incomplete)]
+    """Words that begin so, without those that a shell would not take as they are: a folder may be named $(command)."""
+    return [CompletionItem(word) for word in words if word.startswith(incomplete) and not _SPECIAL & set(word)]
 
 
 def _runs(incomplete: str) -> list[str]:

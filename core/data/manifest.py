@@ -263,7 +263,7 @@ def find_manifest(
         folder = found.path.parent if sizes else Path(found.header.root)
     else:
         folder = given
-    if holds_shards(folder, sizes):
+    if holds_shards(folder, sizes) or (sizes and folder == found.path.parent):
         check_shards(folder, sizes, f"copy it again, or `{_again(found.header, found.path.parent)}` writes all anew")
     elif not folder.is_dir():
         raise BadInput(

@@ -184,7 +184,10 @@ def _read(member: _Member) -> bytes:
     try:
         if is_url(member.shard):
             system, place = _system(member.shard)
-            return system.cat_file(place, start=member.offset, end=member.offset + member.size)
+            try:
+                return system.cat_file(place, start=member.offset, end=member.offset + member.size)
+            except Exception as error:  # each protocol has its own classes: no rights, no network
+                raise BadInput(f"{_shown(member.shard)} cannot be read: {type(error).__name__}: {error}") from error
         with open(member.shard, "rb") as file:
             file.seek(member.offset)
             return file.read(member.size)

@@ -9,12 +9,13 @@ from typing import Any
 
 from ..codecs.base import LearnedCodec
 from ..types import BadInput
-from ..util.device import has_native_bf16
+from ..util.device import uses_bf16
 from ..util.folders import check_kinds
 from ..util.locks import LOCK, LockOwner
 from ..util.messages import format_count
 from .build import EmptySplit, build_dataset, check_conditions, outline_model_components
 from .checkpoint import load_weights, read_header
+from .restore import read_training_data
 from .run import TrainingRun
 from .run_dir import RUN_FILES, RUN_FOLDERS
 from .run_view import is_training
@@ -112,7 +113,7 @@ def plan_training(
     recipe, train, folder = run.recipe, run.recipe.train, run.folder.path
     run.ranks.check_batch(train.batch)
     _check_folder(run, resume is not None, overwrite)
-    data, spec = build_dataset(recipe)
+    data, spec, recorded = read_training_data(recipe, run.folder, resume is not None)
     run.parts = parts = outline_model_components(recipe, spec)
     check_conditions(parts, data)
     for callback in run.callbacks:
@@ -130,10 +131,9 @@ def plan_training(
         read_header(weights)
         load_weights(weights, parts.model, "ema")
     try:
-        held_out = len(build_dataset(recipe, "valid")[0])
+        held_out = len(build_dataset(recipe, "valid", recorded)[0])
     except EmptySplit:
         held_out = 0
-    bf16 = train.precision == "bf16" or (train.precision == "auto" and has_native_bf16(run.device))
     replaces = (folder / "resolved.yaml").is_file()
     return DryRun(
         recipe=recipe.name,
@@ -152,7 +152,7 @@ def plan_training(
         steps=train.steps,
         minutes=train.minutes,
         device=run.device.type,
-        precision="bf16" if bf16 else "float32",
+        precision="bf16" if uses_bf16(run.device, train.precision) else "float32",
         log=tuple(component.use for component in train.log),
     )
 

@@ -34,6 +34,7 @@ class RunRecord:
         step: Optimizer steps made, at the last line of the log; None: there is no line yet.
         steps: Steps of the whole run; None: it is limited by time.
         minutes: Minutes of the whole run; None: it is limited by steps.
+        until: What ends the run: `limit`, or `plateau` of the held-out loss.
         left_s: Estimated seconds to the end; None: unknown, or the run has ended.
         metrics: The last line of the log that has a loss.
         held_out: The last evaluation of the held-out loss, with its step.
@@ -47,6 +48,7 @@ class RunRecord:
     step: int | None
     steps: int | None
     minutes: float | None
+    until: str
     left_s: float | None
     metrics: dict[str, Any] = field(default_factory=dict)
     held_out: dict[str, Any] = field(default_factory=dict)
@@ -84,6 +86,7 @@ def read_run(folder: Path) -> RunRecord:
         None if step is None else int(step),
         None if steps is None else int(steps),
         minutes,
+        "plateau" if train.get("until") == "plateau" else "limit",
         _seconds_left(step, steps, minutes, _number(metrics.get("elapsed_s"))) if training else None,
         metrics,
         held_out,
@@ -124,9 +127,16 @@ def _last_rows(path: Path) -> Iterator[dict[str, Any]]:
         lines = file.read(TAIL).split(b"\n")
         for line in lines[1:] if start else lines:
             with suppress(ValueError, RecursionError):
-                row = json.loads(line)
+                row = json.loads(line, parse_float=_finite, parse_constant=_finite)
                 if isinstance(row, dict):
                     yield row
+
+
+def _finite(text: str) -> float:
+    """A number in a line; raises ValueError for NaN and infinities, which other readers of the record refuse."""
+    if not math.isfinite(number := float(text)):
+        raise ValueError(text)
+    return number
 
 
 def _seconds_left(

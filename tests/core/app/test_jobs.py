@@ -7,11 +7,12 @@ import threading
 import pytest
 import yaml
 from pydantic import TypeAdapter
-from sonolux.core.app import jobs
+from sonolux.core.app import job_store, jobs, model_cache
 from sonolux.core.app.job_requests import JobRequestBody
 from sonolux.core.app.limits import RequestRefused, StudioLimits
 from sonolux.core.app.studio import Studio
 from sonolux.core.cli.main import main
+from sonolux.core.training.checkpoint import newest_checkpoint
 
 
 def files_of(folder):
@@ -198,6 +199,52 @@ def test_bad_requests_are_refused_in_one_sentence(client, name):
     else:
         assert text in answer.json()["error"] and set(answer.json()) == {"error"}
         assert len(client.get("/api/jobs").json()) == before
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"kind": "sample", "model": "run", "seconds": NaN}', "seconds is not a finite number"),
+        ('{"kind": "sample", "model": "run", "guidance.scale": 1e999}', "guidance.scale is not a finite number"),
+        ('{"kind": "sample", "model": "run", "label": "\\ud800"}', "label contains half of a character"),
+        ('{"kind": "sample", "model": "run", "label": {"\\ud800": 1}}', "label contains half of a character"),
+        ('{"kind": "edit", "edit": "vary", "model": "run", "inputs": ["%s"], "strength": NaN}', "strength is not a"),
+        ('{"kind": "edit", "edit": "inpaint", "model": "run", "inputs": ["%s"], "spans": []}', "spans: List should"),
+    ],
+)
+def test_what_no_answer_could_contain_is_refused(client, text, said):
+    """JSON of a request may hold NaN and half of a character: kept in a job, they would break the list of all jobs."""
+    text = text.replace("%s", "0" * 16)
+    answer = client.post("/api/jobs", content=text, headers={"content-type": "application/json"})
+    assert answer.status_code == 400 and said in answer.json()["error"], answer.text
+    assert client.get("/api/jobs").status_code == 200
+
+
+def test_a_full_disk_does_not_stop_the_queue(client, monkeypatch):
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    job = client.job(kind="sample", model="run", count=1, steps=2)
+    client.ended(job["id"])
+    with monkeypatch.context() as patched:
+        patched.setattr(job_store, "write_text_file", fail)
+        with pytest.warns(UserWarning, match="cannot be written"):
+            client.studio.jobs.change(job["id"], state="failed")
+        before = len(client.get("/api/jobs").json())
+        with pytest.raises(OSError, match="No space"):
+            client.post("/api/jobs", json={"kind": "sample", "model": "run", "count": 1})
+        assert len(client.get("/api/jobs").json()) == before, "a job that cannot be kept is not listed"
+    client.sampled()
+
+
+def test_a_checkpoint_is_read_whole_only_once(client, monkeypatch):
+    looked = []
+    monkeypatch.setattr(model_cache, "newest_checkpoint", lambda path: looked.append(path) or newest_checkpoint(path))
+    client.studio.models._newest.clear()
+    first = client.studio.models.checkpoint("run")
+    assert client.studio.models.checkpoint("run") == first and len(looked) == 1
+    first.touch()
+    assert client.studio.models.checkpoint("run") == first and len(looked) == 2, "a changed file is read again"
 
 
 def test_jobs_and_items_survive_the_server(connect, picture_run, tmp_path):

@@ -79,7 +79,8 @@ def test_time_left_and_plateau_follow_from_the_log(run, tmp_path):
 
 def test_a_damaged_folder_is_described_as_far_as_it_can_be_read(run, tmp_path):
     (run / "resolved.yaml").write_text("[" * 100_000)
-    (run / "metrics.jsonl").write_bytes(b"\xff\xfe\n[1]\n")
+    odd = b'{"step": "x", "loss": [1], "elapsed_s": {}}\n{"loss": 1, "elapsed_s": 1e999}\n'
+    (run / "metrics.jsonl").write_bytes(b"\xff\xfe\n[1]\n" + odd)
     shutil.rmtree(run / "previews")
     (run / "previews").symlink_to("/")
     found = RunWatcher("run", run, tmp_path).describe()

@@ -54,6 +54,9 @@ def test_runs_are_offered(tmp_path, monkeypatch):
     for name in ("runs/digits", "runs/other", "mine/run"):
         (tmp_path / name).mkdir(parents=True)
         (tmp_path / name / "resolved.yaml").touch()
+    for name in ("runs/$(touch x)", "runs/a;b", "runs/two words"):  # a shell would not take them as they are
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "resolved.yaml").touch()
     (tmp_path / "runs/nothing").mkdir()
     monkeypatch.chdir(tmp_path)
     assert completed(["sample", "run"]) == ["runs/digits", "runs/other"]

@@ -203,20 +203,21 @@ def test_url_in_a_recipe():
     assert not is_url("C:/pictures") and not is_url("pictures/s3:/x") and is_url(Path("gs://bucket"))
 
 
-@pytest.mark.parametrize("damage", ["missing", "cut", "longer", "other bytes"])
+@pytest.mark.parametrize("damage", ["missing", "the first is missing", "cut", "longer", "other bytes"])
 def test_damaged_shard_is_one_message(copied, damage):
     kind, out = copied
-    path = out / "shard-00001.tar"
+    path = out / f"shard-{0 if damage == 'the first is missing' else 1:05d}.tar"
     content = bytearray(path.read_bytes())
-    if damage == "missing":
+    if "missing" in damage:
         path.unlink()
     elif damage == "other bytes":
         content[600:900] = bytes(300)
         path.write_bytes(content)
     else:
         path.write_bytes(content[:-512] if damage == "cut" else content + bytes(512))
-    said = {"missing": "is missing", "other bytes": "is damaged: its bytes"}.get(damage, "and the manifest states")
-    with pytest.raises(BadInput, match=rf"shard-00001.tar .*{said}.*--shards"):
+    said = "is missing" if "missing" in damage else "and the manifest states"
+    said = "is damaged: its bytes" if damage == "other bytes" else said
+    with pytest.raises(BadInput, match=rf"{path.name} .*{said}.*--shards"):
         for split in ("train", "valid"):
             data = build(kind, out, split=split, max_bad=0.0)
             [data.item(i) for i in range(len(data))]

@@ -33,14 +33,16 @@ export async function startTraining(panel) {
   let timer = null;
   let shown = false;
   let current = "";
+  let asked = 0;
 
   const update = async () => {
     clearTimeout(timer);
     const name = run.value;
+    const mine = ++asked; // an earlier question that is still open must not add the same rows
     try {
       const state = await getRun(name);
       const found = await getMetrics(name, next);
-      if (name !== run.value) return;
+      if (mine !== asked) return;
       next = found.next;
       rows = found.restarted ? found.rows : [...rows, ...found.rows];
       showRun(state);
@@ -48,6 +50,7 @@ export async function startTraining(panel) {
       current = name;
       error.show(state.message);
     } catch (failure) {
+      if (mine !== asked) return;
       error.show(failure);
     }
     if (shown) timer = setTimeout(() => (document.hidden ? null : update()), 1000 * POLL_SECONDS);
