@@ -45,7 +45,8 @@ class RequestGuard:
 
     Args:
         app: The server.
-        hosts: Host names, without port, that the header `Host` may have.
+        hosts: Host names, without port, that the header `Host` may have; None: any, which needs a token, since a page
+            of another site does not have it.
         limits: Bounds of bodies.
         token: What every request must show, as the cookie that `/?token=` sets, or `Authorization: Bearer`; None:
             nothing.
@@ -55,12 +56,15 @@ class RequestGuard:
     def __init__(
         self,
         app: Any,
-        hosts: Iterable[str] = LOCAL_HOSTS,
+        hosts: Iterable[str] | None = LOCAL_HOSTS,
         limits: StudioLimits | None = None,
         token: str | None = None,
         uploads: Iterable[str] = (),
     ):
-        self.app, self.hosts, self.token = app, frozenset(host.lower() for host in hosts), token
+        if hosts is None and not token:
+            raise ValueError("any host name may be used only with a token")
+        self.app, self.token = app, token
+        self.hosts = None if hosts is None else frozenset(host.lower() for host in hosts)
         self.limits, self.uploads = limits or StudioLimits(), frozenset(uploads)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -91,7 +95,7 @@ class RequestGuard:
     def _refusal(self, scope: Any, headers: dict[str, str]) -> tuple[int, str] | None:
         """Status and message if the request is refused."""
         host = headers.get("host", "")
-        if _name_of_host(host) not in self.hosts:
+        if self.hosts is not None and _name_of_host(host) not in self.hosts:
             return 403, "this host name is not served: open the address that `sonolux studio` printed"
         if "origin" in headers and not _is_origin(headers["origin"], host):
             return 403, "requests of other sites are refused"

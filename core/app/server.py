@@ -27,12 +27,12 @@ from .studio import Studio
 STATIC = Path(__file__).parent / "static"
 
 
-def create_server(studio: Studio, hosts: Iterable[str] = LOCAL_HOSTS, token: str | None = None) -> RequestGuard:
+def create_server(studio: Studio, hosts: Iterable[str] | None = LOCAL_HOSTS, token: str | None = None) -> RequestGuard:
     """The ASGI application of a studio.
 
     Args:
         studio: What it serves.
-        hosts: Host names under which it may be asked.
+        hosts: Host names under which it may be asked; None: any, with a token.
         token: What every request must show; None: nothing.
     """
 

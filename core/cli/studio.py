@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import secrets
 import webbrowser
 from pathlib import Path
@@ -52,17 +53,18 @@ def command(
     from ..app.security import LOCAL_HOSTS
     from ..app.studio import Studio
 
+    every = host in ("0.0.0.0", "::")  # all addresses of this machine, whose names are not known
     local = host in ("127.0.0.1", "localhost", "::1")
     token = token or (None if local else secrets.token_urlsafe(16))
     studio = Studio.open(out, runs, data)
     with studio.reserve():
         names = LOCAL_HOSTS if local else (*LOCAL_HOSTS, f"[{host}]" if ":" in host else host)
-        server = create_server(studio, names, token)
+        server = create_server(studio, None if every else names, token)
         config = uvicorn.Config(
             server, host, port, log_level="warning", timeout_graceful_shutdown=2, server_header=False, ws="none"
         )
         listener = _bound(config)
-        shown = f"[{host}]" if ":" in host else host
+        shown = platform.node() if every else f"[{host}]" if ":" in host else host
         url = f"http://{shown}:{listener.getsockname()[1]}/" + (f"?token={token}" if token else "")
         print_lines(f"studio: {url}", f"files:  {studio.folder}", "Ctrl-C ends it")
         if not no_browser and local:

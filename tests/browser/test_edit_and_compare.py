@@ -133,7 +133,9 @@ def test_marked_part_of_a_timeline(served, open_page, expect):
     [item] = sampled(served, page, "effects")
     page.goto(served.url + f"#edit?item={item['id']}")
     page.get_by_role("radio", name="Inpaint").check()
-    expect(page.get_by_text("Makes the marked part anew and keeps the rest.")).to_be_visible()  # the form is that of the edit
+    expect(
+        page.get_by_text("Makes the marked part anew and keeps the rest.")
+    ).to_be_visible()  # the form is that of the edit
     canvas = page.locator("canvas.timeline")
     canvas.evaluate("node => node.scrollIntoView()")
     box = canvas.bounding_box()

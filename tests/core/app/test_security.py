@@ -87,6 +87,15 @@ def test_foreign_hosts_are_refused_everywhere():
     check_hosts()
 
 
+def test_any_host_needs_a_token():
+    server = guarded(token="secret", hosts=None)
+    for host in ("192.168.1.7:8765", "machine.lan"):
+        assert status(server, headers={"host": host}) == 403
+        assert status(server, headers={"host": host, "authorization": "Bearer secret"}) == 200
+    with pytest.raises(ValueError, match="only with a token"):
+        guarded(hosts=None)
+
+
 def test_planted_error_in_the_check_of_hosts_is_caught():
     with planted_error(security, "_name_of_host", lambda host: host.partition(".evil")[0].partition(":")[0]):
         assert_caught(check_hosts)
