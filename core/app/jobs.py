@@ -24,6 +24,7 @@ from ..pipeline.pipeline import Pipeline
 from ..pipeline.result import Samples
 from ..util.errors import BadInput
 from ..util.limits import is_out_of_memory
+from ..util.messages import print_lines
 from .commands import PipelineCall
 from .events import EventLog
 from .items import SHEET_TYPE, ItemStore, StudioItem, extent_of, new_identifier, timestamp
@@ -167,7 +168,7 @@ class JobQueue:
             memory = "out of memory: choose fewer samples, a smaller size, or fewer seconds"
             error = memory if is_out_of_memory(found) else f"{type(found).__name__}: {found}"
             if not is_out_of_memory(found):
-                traceback.print_exc()
+                print_lines(*traceback.format_exc().splitlines(), err=True)
         self._cancelled.discard(job.id)
         self.store.change(job.id, state=state, error=error, notes=notes, ended=timestamp())
 

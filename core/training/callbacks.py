@@ -17,6 +17,7 @@ from ..config.recipe import Recipe
 from ..types import BadInput
 from .build import ModelComponents
 from .checkpoint import CheckpointHeader, CheckpointNotSaved, NotFinite, save_checkpoint
+from .distributed import Ranks
 from .lr import TrainingBudget
 from .run_dir import RunDir
 from .step import StepResult, Trainer
@@ -37,6 +38,7 @@ class RunState(Protocol):
         device: Where the model is.
         parts: What the recipe builds.
         trainer: Model, average of the weights and optimizer.
+        ranks: The processes that train together.
         budget: How much of the run is done.
         log: Writes metrics.jsonl.
         callbacks: All callbacks of the run, in the order in which they are called.
@@ -48,6 +50,7 @@ class RunState(Protocol):
     device: torch.device
     parts: ModelComponents
     trainer: Trainer
+    ranks: Ranks
     budget: TrainingBudget
     log: Any
     callbacks: list[Callback]

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ..codecs.base import LearnedCodec
 from ..util.device import uses_bf16
 from ..util.messages import format_count, format_first
 from .build import describe_captions
-
-if TYPE_CHECKING:
-    from .run import TrainingRun
+from .callbacks import RunState
 
 
-def describe_run(run: TrainingRun) -> list[str]:
+def describe_run(run: RunState) -> list[str]:
     """What is trained, how long and where, and the captions, in a few lines."""
     parts, train = run.parts, run.recipe.train
     weights = sum(p.numel() for p in parts.model.parameters())
@@ -32,7 +28,7 @@ def describe_run(run: TrainingRun) -> list[str]:
     ]
 
 
-def _describe_codec(run: TrainingRun) -> list[str]:
+def _describe_codec(run: RunState) -> list[str]:
     codec = run.parts.codec
     if not isinstance(codec, LearnedCodec):
         return []
@@ -41,7 +37,7 @@ def _describe_codec(run: TrainingRun) -> list[str]:
     return [codec.describe() + note]
 
 
-def describe_end(run: TrainingRun, first: int) -> list[str]:
+def describe_end(run: RunState, first: int) -> list[str]:
     """What went otherwise than planned, one line each.
 
     Args:

@@ -26,9 +26,12 @@ class ServedStudio:
     studio: object
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium():
-    """The browser; tests are skipped where it or Playwright is missing."""
+    """The browser; tests are skipped where it or Playwright is missing.
+
+    It ends with the tests of a file: while it is open, the thread has a running event loop, and others cannot start one.
+    """
     sync_api = pytest.importorskip(
         "playwright.sync_api", reason="needs Playwright: python -m pip install 'sonolux[browser]'"
     )
@@ -40,9 +43,9 @@ def chromium():
         browser.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def serve(chromium):
-    """serve(folder, models, data=()): a studio that a thread serves on a free port until the end of the session."""
+    """serve(folder, models, data=()): a studio that a thread serves on a free port until the end of the file."""
     uvicorn = pytest.importorskip("uvicorn", reason="needs the server: python -m pip install 'sonolux[studio]'")
     from sonolux.core.app.server import create_server
     from sonolux.core.app.studio import Studio

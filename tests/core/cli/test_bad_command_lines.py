@@ -70,6 +70,9 @@ CASES = [
     # models
     ("models text_shape", "text_shapes"),
     ("models --jsn", "No such option"),
+    # studio
+    ("studio no-such-model", "no-such-model"),
+    ("studio --port 70000", "0<=x<=65535"),
     # plan
     ("plan", "Missing argument"),
     ("plan shapes --memory 0", "0.1<=x<=10000"),

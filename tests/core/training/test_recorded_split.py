@@ -9,7 +9,7 @@ from sonolux.core.config.load import load_recipe
 from sonolux.core.data.files import content_hash
 from sonolux.core.data.splits import assign_split
 from sonolux.core.evaluation.examples import load_real_data
-from sonolux.core.training import run as running
+from sonolux.core.training import restore
 from sonolux.core.training.run import TrainingRun
 
 RECIPE = """
@@ -73,7 +73,7 @@ def test_every_class_is_trained_and_a_recorded_split_is_kept(folder, tmp_path):
 
 
 def test_planted_resumption_without_the_record_is_caught(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(running, "recorded_training_hashes", lambda path: frozenset())
+    monkeypatch.setattr(restore, "recorded_training_hashes", lambda path: frozenset())
     with pytest.raises(AssertionError):
         check_continued(folder, tmp_path / "run")
 
