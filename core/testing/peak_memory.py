@@ -1,4 +1,4 @@
-"""The largest memory of tensors, counted operation by operation: the same on every device and next to other programs."""
+"""The largest memory of tensors, counted operation by operation: the same on every device, whatever else runs."""
 
 from __future__ import annotations
 

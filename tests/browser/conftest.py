@@ -30,7 +30,7 @@ class ServedStudio:
 def chromium():
     """The browser; tests are skipped where it or Playwright is missing.
 
-    It ends with the tests of a file: while it is open, the thread has a running event loop, and others cannot start one.
+    It ends with the tests of a file: while it is open, the thread has a running event loop, and no other can start.
     """
     sync_api = pytest.importorskip(
         "playwright.sync_api", reason="needs Playwright: python -m pip install 'sonolux[browser]'"
