@@ -82,7 +82,7 @@ class CallBuilder:
     def _with_files(self, pipeline: Pipeline, key: str, value: Any) -> Any:
         """A value in which items stand as files, if its condition is given by a file."""
         name = key.removeprefix("conditions.")
-        conditions: Mapping[str, Any] = pipeline.model.conditions
+        conditions: Mapping[str, Any] = dict(pipeline.model.conditions.items())
         if name not in conditions or not conditions[name].reads_files or value is None:
             return value
         values = value if isinstance(value, list) else [value]

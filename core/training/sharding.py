@@ -76,8 +76,8 @@ class Shards:
     def _divide(self, model: ConditionedNetwork, bf16: bool) -> None:
         from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 
-        network, kept = model.network, [model.conditions]
-        kept += [network.level] if isinstance(getattr(network, "level", None), nn.Module) else []
+        network, level = model.network, getattr(model.network, "level", None)
+        kept: list[nn.Module] = [model.conditions, *([level] if isinstance(level, nn.Module) else [])]
         for module in kept:
             module.to(self.device)
         whole = {p for module in kept for p in module.parameters()}
@@ -127,6 +127,7 @@ class Shards:
 
     def _gather(self, bucket: Sequence[tuple[torch.Size | None, Tensor]]) -> Iterator[Tensor]:
         divided = [(shape, value) for shape, value in bucket if shape is not None]
+        wholes: Iterator[Tensor] = iter(())
         if divided:
             ranges = [[self._rows(shape, rank) for rank in range(self.count)] for shape, _ in divided]
             widths = [math.prod(shape[1:]) for shape, _ in divided]
