@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import TypeVar
 
 from ..util.errors import BadInput
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -58,3 +62,10 @@ class RequestRefused(BadInput):
 def unknown_thing(noun: str) -> RequestRefused:
     """The error for a name or number that is not known; it does not repeat what was asked."""
     return RequestRefused(404, f"there is no such {noun}")
+
+
+def find_by_name(things: Mapping[str, T], name: str, noun: str) -> T:
+    """The thing of a name; raises RequestRefused if there is none."""
+    if name not in things:
+        raise unknown_thing(noun)
+    return things[name]

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from .datasets import LONGEST, PreparedFolder, Selection
 from .events import HEARTBEAT, format_event
 from .items import SHEET_TYPE, media_type_of
-from .limits import unknown_thing
+from .limits import find_by_name
 from .routes_jobs import LastEvent, number_of_event
 from .runs import RunWatcher
 from .studio import Studio
@@ -29,9 +29,7 @@ def run_routes(studio: Studio) -> APIRouter:
     routes = APIRouter(prefix="/api/runs", tags=["runs"])
 
     def found(name: str) -> RunWatcher:
-        if name not in studio.runs:
-            raise unknown_thing("run")
-        return studio.runs[name]
+        return find_by_name(studio.runs, name, "run")
 
     @routes.get("/{name}")
     def read_run(name: str) -> dict[str, Any]:
@@ -106,9 +104,7 @@ def data_routes(studio: Studio) -> APIRouter:
     routes = APIRouter(prefix="/api/data", tags=["data"])
 
     def found(name: str) -> PreparedFolder:
-        if name not in studio.data:
-            raise unknown_thing("data")
-        return studio.data[name]
+        return find_by_name(studio.data, name, "data")
 
     @routes.get("/{name}")
     def list_files(
