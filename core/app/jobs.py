@@ -122,17 +122,29 @@ class JobQueue:
         )
 
     def cancel(self, identifier: str) -> StoredJob:
-        """Cancel a job that waits or runs; a job that ended is removed from the list."""
+        """Cancel a job that waits or runs; one that has ended stays as it is."""
         with self._changed:
             job = self.store.get(identifier)
             if job.state in ENDED:
-                self.store.remove(identifier)
                 return job
             if job.state == "running":
                 self._cancelled.add(identifier)
                 return job
             self._waiting = deque(one for one in self._waiting if one[0] != identifier)
             return self.store.change(identifier, state="cancelled", ended=timestamp())
+
+    def remove(self, identifier: str) -> StoredJob:
+        """Remove a job that has ended from the list, and its items that are not kept.
+
+        Raises:
+            RequestRefused: The job waits or runs.
+        """
+        with self._changed:
+            job = self.store.get(identifier)
+            if job.state not in ENDED:
+                raise RequestRefused(409, f"the job is {job.state}: cancel it first")
+            self.store.remove(identifier)
+            return job
 
     def check_cancelled(self, identifier: str) -> None:
         """Raise JobCancelled if the job was cancelled, or the studio stops."""

@@ -1,4 +1,4 @@
-"""Routes of jobs: start, look, follow, cancel."""
+"""Routes of jobs: start, look, follow, cancel, remove."""
 
 from __future__ import annotations
 
@@ -37,10 +37,15 @@ def job_routes(studio: Studio) -> APIRouter:
         """A job with its items."""
         return jobs.to_dict(jobs.get(identifier))
 
-    @routes.delete("/{identifier}")
+    @routes.post("/{identifier}/cancel")
     def cancel_job(identifier: str) -> dict[str, Any]:
-        """Cancel a job; one that ended is removed from the list, and its items that are not kept with it."""
+        """Cancel a job that waits or runs; one that has ended stays as it is."""
         return jobs.to_dict(queue.cancel(identifier))
+
+    @routes.delete("/{identifier}")
+    def remove_job(identifier: str) -> dict[str, Any]:
+        """Remove a job that has ended from the list, and its items that are not kept with it."""
+        return jobs.to_dict(queue.remove(identifier))
 
     @routes.get("/{identifier}/events")
     async def follow_job(identifier: str, last: LastEvent = None) -> Response:

@@ -36,6 +36,12 @@ def shown(page, place):
     return [one.get_attribute("src") for one in place.locator("img").all()]
 
 
+def drawing_area(canvas):
+    """Where a canvas is in the window, once it is there, in view and at rest."""
+    canvas.hover(trial=True)  # waits for all of that, without an action
+    return canvas.bounding_box()
+
+
 def test_two_settings_side_by_side(served, open_page, expect):
     page = open_page(served, "#compare")
     page.get_by_label("Count", exact=True).fill("2")
@@ -80,7 +86,7 @@ def test_painted_mask_keeps_the_rest_and_undo_goes_back(served, open_page, expec
     page.get_by_role("button", name="Make").click()
     expect(page.locator("#panel-edit form [role=alert]")).to_contain_text("Paint the part")
     page.get_by_label("Brush", exact=True).fill("4")
-    box = canvas.bounding_box()
+    box = drawing_area(canvas)
     page.mouse.move(box["x"] + 0.25 * box["width"], box["y"] + 0.25 * box["height"])
     page.mouse.down()
     page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 0.25 * box["height"], steps=5)
@@ -133,12 +139,8 @@ def test_marked_part_of_a_timeline(served, open_page, expect):
     [item] = sampled(served, page, "effects")
     page.goto(served.url + f"#edit?item={item['id']}")
     page.get_by_role("radio", name="Inpaint").check()
-    expect(
-        page.get_by_text("Makes the marked part anew and keeps the rest.")
-    ).to_be_visible()  # the form is that of the edit
-    canvas = page.locator("canvas.timeline")
-    canvas.evaluate("node => node.scrollIntoView()")
-    box = canvas.bounding_box()
+    expect(page.get_by_role("button", name="Mark a part")).to_be_visible()
+    box = drawing_area(page.locator("canvas.timeline"))
     page.mouse.move(box["x"] + 0.2 * box["width"], box["y"] + 30)
     page.mouse.down()
     page.mouse.move(box["x"] + 0.6 * box["width"], box["y"] + 40, steps=4)

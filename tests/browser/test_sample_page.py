@@ -41,7 +41,7 @@ def test_results_are_kept_rated_renamed_discarded_and_packed(served, open_page, 
     job = done(page, expect, Count=3, Seed=11, Steps=2)
     cards = job.locator(".card")
     expect(cards).to_have_count(3)
-    assert cards.first.locator("img").evaluate("node => node.naturalWidth") == 16
+    expect(cards.first.locator("img")).to_have_js_property("naturalWidth", 16)
     cards.nth(0).get_by_role("button", name="Keep").click()
     expect(cards.nth(0).get_by_role("button", name="Kept")).to_have_attribute("aria-pressed", "true")
     cards.nth(0).get_by_text("★").nth(3).click()
@@ -75,7 +75,7 @@ def test_progress_steps_of_denoising_and_cancel(served, open_page, expect):
     expect(job.locator("output")).to_have_text("after step 3")
     slider.press("Home")
     expect(job.locator("output")).not_to_have_text("after step 3")
-    running = start(page, Count=8, Steps=900)
+    running = start(page, Count=64, Steps=1000)  # far longer than the test waits
     expect(running.locator(".live img")).to_be_visible()  # the estimate so far
     expect(running).to_contain_text("step")
     running.get_by_role("button", name="Cancel").click()

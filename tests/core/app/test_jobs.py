@@ -117,7 +117,8 @@ def test_a_running_job_is_cancelled_at_its_next_step(client, monkeypatch):
     held = Held(monkeypatch)
     job = client.job(kind="sample", model="run", steps=1000, count=2)
     assert held.reached.wait(30)
-    assert client.delete(f"/api/jobs/{job['id']}").json()["state"] == "running"
+    assert client.delete(f"/api/jobs/{job['id']}").status_code == 409  # it is cancelled first
+    assert client.post(f"/api/jobs/{job['id']}/cancel").json()["state"] == "running"
     held.go.set()
     ended = client.ended(job["id"])
     assert ended["state"] == "cancelled" and ended["items"] == []
@@ -131,7 +132,8 @@ def test_waiting_jobs_run_in_their_order_and_can_be_cancelled(client, monkeypatc
     assert held.reached.wait(30)
     others = [client.job(kind="sample", model="run", count=1, steps=1, seed=n) for n in range(4)]
     assert [client.get(f"/api/jobs/{job['id']}").json()["position"] for job in others] == [1, 2, 3, 4]
-    assert client.delete(f"/api/jobs/{others[1]['id']}").json()["state"] == "cancelled"
+    assert client.delete(f"/api/jobs/{others[1]['id']}").status_code == 409
+    assert client.post(f"/api/jobs/{others[1]['id']}/cancel").json()["state"] == "cancelled"
     assert client.get(f"/api/jobs/{others[2]['id']}").json()["position"] == 2
     held.go.set()
     ended = [client.ended(job["id"]) for job in (first, *others)]
@@ -263,6 +265,13 @@ def test_jobs_and_items_survive_the_server(connect, picture_run, tmp_path):
         studio.jobs.change(waiting["id"], state="running")
     stopped = opened().jobs.get(waiting["id"])
     assert stopped.state == "failed" and stopped.error == "the studio was stopped during this job"
+
+
+def test_cancelling_a_job_that_has_ended_keeps_its_results(client):
+    job = client.sampled()
+    assert client.post(f"/api/jobs/{job['id']}/cancel").json()["state"] == "done"
+    assert client.get(f"/api/jobs/{job['id']}").json()["items"] == job["items"]
+    assert client.get(job["items"][0]["url"]).status_code == 200
 
 
 def test_removing_a_job_keeps_what_the_user_keeps(client):

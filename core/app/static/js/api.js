@@ -35,6 +35,7 @@ export const getModel = (name) => request("GET", `/models/${named(name)}`);
 
 export const postJob = (settings) => request("POST", "/jobs", { json: settings });
 export const getJobs = (count) => request("GET", `/jobs?count=${count}`);
+export const cancelJob = (id) => request("POST", `/jobs/${named(id)}/cancel`);
 export const deleteJob = (id) => request("DELETE", `/jobs/${named(id)}`);
 
 export const getItems = (query = "") => request("GET", `/items${query}`);

@@ -22,7 +22,7 @@ export async function startEdit(panel) {
   const tool = element("div", { class: "tool" });
   let item = null;
   let marker = null; // the mask painter or the timeline
-  let drawn = 0;
+  let wanted = null; // what `tool` shows or is going to show, so that marks are not lost to a second drawing
 
   const open = async (id, push = true) => {
     error.show(null);
@@ -41,18 +41,24 @@ export async function startEdit(panel) {
 
   /** The view of the file: with a brush or a timeline for the edits that need one. */
   const showTool = async () => {
-    const mine = ++drawn;
-    marker = null;
-    if (!item) return tool.replaceChildren();
     const marks = form.kind() === "inpaint";
+    const key = JSON.stringify([item?.id, item?.name, marks]);
+    if (key === wanted?.key) return;
+    const mine = (wanted = { key });
+    marker = null;
+    tool.toggleAttribute("inert", Boolean(item)); // no marks on a view that is about to be replaced
+    if (!item) return tool.replaceChildren();
     let view = mediaView(item);
+    let made = null;
     try {
-      if (isPlane(item) && marks) view = (marker = await maskPainter(item.url)).node;
-      else if (isPlayed(item)) view = (marker = await timelineMarker(item, { marks })).node;
+      if (isPlane(item) && marks) view = (made = await maskPainter(item.url)).node;
+      else if (isPlayed(item)) view = (made = await timelineMarker(item, { marks })).node;
     } catch {
       view = mediaView(item); // a file that this browser cannot decode is still shown and edited
     }
-    if (mine !== drawn) return;
+    if (mine !== wanted) return; // another one was chosen meanwhile
+    marker = made;
+    tool.removeAttribute("inert");
     tool.replaceChildren(element("h3", { text: item.name || describe(item) }), view);
   };
 

@@ -2,7 +2,7 @@
  * The jobs of the server as the page knows them. Jobs are asked for while one waits or runs; the one that runs is
  * followed by its stream of events as well, which brings results and previews at once.
  */
-import { deleteJob, getJobs, postJob } from "./api.js";
+import { cancelJob as postCancel, deleteJob, getJobs, postJob } from "./api.js";
 import { announce } from "./dom.js";
 import { followEvents } from "./events.js";
 
@@ -48,16 +48,17 @@ export async function submitJob(settings) {
   return job;
 }
 
-/** Cancel a job that waits or runs, or remove one that has ended from the list. */
-export async function endJob(id) {
-  const ended = isEnded(jobs.get(id));
+/** Cancel a job that waits or runs; one that has ended meanwhile keeps its results. */
+export async function cancelJob(id) {
+  await postCancel(id);
+  await refreshJobs();
+}
+
+/** Remove a job that has ended from the list. */
+export async function removeJob(id) {
   await deleteJob(id);
-  if (ended) {
-    jobs.delete(id);
-    tell({ id, removed: true });
-  } else {
-    await refreshJobs();
-  }
+  jobs.delete(id);
+  tell({ id, removed: true });
 }
 
 /** Ask the server for the newest jobs. */

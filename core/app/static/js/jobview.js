@@ -4,8 +4,9 @@
  */
 import { packUrl } from "./api.js";
 import { button, copyText, countOf, element, messagePlace } from "./dom.js";
+import { endButtons } from "./endbuttons.js";
 import { isDiscarded, itemCard } from "./items.js";
-import { endJob, isEnded, titleOf } from "./jobs.js";
+import { isEnded, titleOf } from "./jobs.js";
 import { isPlane, stillView } from "./media.js";
 
 /**
@@ -21,7 +22,7 @@ export function jobView(job, { layout = null, makeCard = itemCard, reuse = null 
   const bar = element("progress", { max: 1, "aria-label": "Progress" });
   const told = element("span", { class: "soft small" });
   const error = messagePlace();
-  const end = button("Cancel", () => endJob(job.id).catch(error.show), { class: "quiet" });
+  const end = endButtons(job.id, error);
   const running = element("div", { class: "running" }, bar, told);
   const live = element("div", { class: "live", hidden: true });
   const results = element("div", { class: "results" });
@@ -29,7 +30,7 @@ export function jobView(job, { layout = null, makeCard = itemCard, reuse = null 
   const steps = element("div", {});
   const tools = element("div", { class: "tools" });
   const node = element("article", { class: "job", data: { job: job.id } },
-    element("header", {}, title, badge, end), running, error.node, live, results, notes, steps, tools);
+    element("header", {}, title, badge, end.node), running, error.node, live, results, notes, steps, tools);
   const cards = new Map();
   const cardOf = (item) => {
     if (!cards.has(item.id)) cards.set(item.id, makeCard(item));
@@ -43,8 +44,7 @@ export function jobView(job, { layout = null, makeCard = itemCard, reuse = null 
     title.textContent = titleOf(now);
     badge.textContent = stateText(now);
     badge.dataset.state = now.state;
-    end.textContent = isEnded(now) ? "Remove" : "Cancel";
-    end.setAttribute("aria-label", `${end.textContent}: ${titleOf(now)}`);
+    end.update(now);
     running.hidden = isEnded(now);
     showProgress(now, bar, told);
     error.show(now.state === "failed" ? (now.error ?? "The job failed.") : null);

@@ -1,6 +1,7 @@
 /** The list of jobs in the head of the page: what waits and runs, with a button to cancel each. */
-import { button, element, messagePlace } from "./dom.js";
-import { allJobs, endJob, isEnded, onJob, titleOf } from "./jobs.js";
+import { element, messagePlace } from "./dom.js";
+import { endButtons } from "./endbuttons.js";
+import { allJobs, isEnded, onJob, titleOf } from "./jobs.js";
 
 const MOST = 12; // jobs that are listed
 
@@ -17,8 +18,8 @@ export function startQueue(details) {
     const bar = element("progress", { max: 1, "aria-label": "Progress" });
     const text = element("span", {});
     const state = element("span", { class: "soft small" });
-    const end = button("Cancel", () => endJob(job.id).catch(error.show), { class: "quiet" });
-    const node = element("li", {}, element("div", {}, text, state, bar), end);
+    const end = endButtons(job.id, error);
+    const node = element("li", {}, element("div", {}, text, state, bar), end.node);
     return {
       node,
       update(now) {
@@ -27,8 +28,7 @@ export function startQueue(details) {
         state.textContent = now.state;
         bar.hidden = now.state !== "running";
         if (total) bar.value = step / total;
-        end.textContent = isEnded(now) ? "Remove" : "Cancel";
-        end.setAttribute("aria-label", `${end.textContent}: ${titleOf(now)}`);
+        end.update(now);
       },
     };
   };
