@@ -29,8 +29,8 @@ CASES: dict[str, tuple[str, list[str]]] = {
     ),
     "waveform 8 kHz": ("spoken_digits", ["codec.use=audio/waveform", *NARROW]),
     "log-mel 11 kHz": ("sfx_small", []),
-    "stft 16 kHz": ("sfx_16k", []),
-    "waveform 44 kHz": ("sfx_44k", []),
+    "log-mel 16 kHz": ("sfx_16k", []),
+    "log-mel 44 kHz": ("sfx_44k", []),
 }
 
 
