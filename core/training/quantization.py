@@ -1,8 +1,8 @@
 """Weights as integers of 8 bits, with one scale for each output channel: the small form of a checkpoint's weights.
 
-Row i of a matrix or kernel w, (rows, ...), is stored as w_i ~ scale_i q_i with integers q_i from -127 to 127: rounded to
-the nearest, symmetric, scale_i = max|w_i| / 127 (Krishnamoorthi 2018, arXiv:1806.08342, sections 2.2 and 3.1.3). The
-error of a weight is at most scale_i / 2. A row is an output channel of a linear or convolution layer, or an entry of an
+Row i of a matrix or kernel w, (rows, ...), is stored as w_i ~ scale_i q_i, with q_i = round(w_i / scale_i) from -127 to
+127 and scale_i = max|w_i| / 127 (symmetric, one scale per channel; Krishnamoorthi 2018, arXiv:1806.08342). The error of
+a weight is at most scale_i / 2. A row is an output channel of a linear or convolution layer, or an entry of an
 embedding.
 
 In a file the integers have the name of the weights, and the scales that name with ".scale".
