@@ -274,8 +274,8 @@ def make_folder(args: argparse.Namespace, target: Path, part: Path) -> None:
 
 
 def _publish(part: Path, target: Path) -> None:
-    """Copy a complete folder to its place, if all models together are not too large."""
-    others = [folder for folder in packaged_models.packaged_models().values() if folder.resolve() != target.resolve()]
+    """Copy a complete folder to its place, if all models there together are not too large."""
+    others = [path.parent for path in target.parent.glob(f"*/{packaged_models.WEIGHTS}") if path.parent != target]
     size, total = (sum(f.stat().st_size for g in group for f in g.iterdir()) for group in ([part], [part, *others]))
     if total > packaged_models.MOST_BYTES:
         raise BadInput(f"{total / 1e6:.1f} MB with the other models: more than {packaged_models.MOST_BYTES / 1e6:g} MB")
