@@ -15,9 +15,9 @@ checkpoint of the run has plans already; `--nfe none` makes none.
 Both become float32 when they are loaded. Buffers stay as they are.
 
 Printed are the size, and the differences between samples of the run and of the new model with the same seeds, in the
-diffused tensor of the codec, whose standard deviation is about 1: the largest, and the RMS over all values. If the
-codec has a trained network, the RMS difference of what both codecs decode from the same samples is printed too,
-relative to the RMS of that. If an RMS is above --tolerance, nothing is written.
+diffused tensor of the codec, whose standard deviation is about 1: the largest, and the RMS over all values relative to
+the RMS of the samples. If the codec has a trained network, the relative RMS difference of what both codecs decode from
+the same samples is printed too. If an RMS is above --tolerance, nothing is written.
 
 RUN may be a packaged model, to store it in another form: `box_model.py text_shapes text_shapes --nfe none --overwrite`.
 What its card states is kept; the figures are too, without --figures.
@@ -57,7 +57,7 @@ from sonolux.core.types import BadInput
 from sonolux.core.util.json_files import read_json
 from sonolux.core.util.messages import format_names, print_lines
 
-TOLERANCE = 0.05  # RMS, of the diffused tensor
+TOLERANCE = 0.05  # of an RMS difference, relative to the RMS of the samples
 NAME = "abcdefghijklmnopqrstuvwxyz0123456789_"  # letters of a name
 _ENVIRONMENT = TypeAdapter(dict[str, Any])
 _STORED = {
@@ -72,9 +72,8 @@ class Difference:
 
     Attributes:
         largest: Of the diffused tensor, the largest difference.
-        rms: Of the diffused tensor, the root of the mean square.
-        codec: RMS difference of what the networks of the codecs decode from the same samples, relative to the RMS of
-            that; None without a network.
+        rms: Of the diffused tensor, the RMS difference relative to the RMS of the samples.
+        codec: The same of what the networks of the codecs decode from the same samples; None without a network.
     """
 
     largest: float
@@ -87,8 +86,8 @@ class Difference:
         return max(self.rms, self.codec or 0.0)
 
     def __str__(self) -> str:
-        codec = "" if self.codec is None else f"; RMS of the decoded tensor, relative: {self.codec:.2g}"
-        return f"RMS {self.rms:.2g}, largest {self.largest:.2g}{codec}"
+        codec = "" if self.codec is None else f"; of the decoded tensor: relative RMS {self.codec:.2g}"
+        return f"relative RMS {self.rms:.2g}, largest {self.largest:.2g}{codec}"
 
 
 def recipe_without_paths(pipeline: Pipeline, text: str) -> str:
@@ -124,7 +123,7 @@ def compare_models(a: Pipeline, b: Pipeline, count: int) -> Difference:
     """Compare samples of two pipelines with the same seeds."""
     x = diffused_samples(a, count)
     difference = diffused_samples(b, count) - x
-    return Difference(float(difference.abs().max()), _rms(difference), _codec_difference(a, b, x))
+    return Difference(float(difference.abs().max()), _rms(difference) / _rms(x), _codec_difference(a, b, x))
 
 
 def _codec_difference(a: Pipeline, b: Pipeline, x: torch.Tensor) -> float | None:
@@ -258,7 +257,7 @@ def make_folder(args: argparse.Namespace, target: Path, part: Path) -> None:
     print_lines(f"difference of {args.count} samples: {difference} (tolerance of an RMS: {args.tolerance:g})")
     if not difference.worst <= args.tolerance:
         raise BadInput(
-            f"samples of the {args.weights} weights differ by an RMS of {difference.worst:.2g}: above the tolerance, "
+            f"samples of the {args.weights} weights differ by a relative RMS of {difference.worst:.2g}: above the tolerance, "
             "nothing written"
         )
     if args.nfe != "none" and not header.plans and run_command(["calibrate", str(weights), "--nfe", args.nfe]):
