@@ -257,8 +257,8 @@ def make_folder(args: argparse.Namespace, target: Path, part: Path) -> None:
     print_lines(f"difference of {args.count} samples: {difference} (tolerance of an RMS: {args.tolerance:g})")
     if not difference.worst <= args.tolerance:
         raise BadInput(
-            f"samples of the {args.weights} weights differ by a relative RMS of {difference.worst:.2g}: above the tolerance, "
-            "nothing written"
+            f"samples of the {args.weights} weights differ by a relative RMS of {difference.worst:.2g}: above the "
+            "tolerance, nothing written"
         )
     if args.nfe != "none" and not header.plans and run_command(["calibrate", str(weights), "--nfe", args.nfe]):
         raise BadInput("the plans cannot be calibrated (the message is above): `--nfe none` leaves them out")

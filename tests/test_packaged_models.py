@@ -256,7 +256,7 @@ def check_samples(run, weights, most):
 
 @pytest.mark.slow
 def test_stored_weights_give_the_same_samples(runs, box, tmp_path):
-    """float16 rounds less; int8 takes little more than one byte for a weight, since few matrices and no bias have two."""
+    """float16 rounds less; int8 takes little more than one byte for a weight."""
     assert boxed(runs["tiny_text"], "--nfe", "none", "--weights", "float16", folder=tmp_path) == 0
     run, sizes = sonolux.load(runs["tiny_text"], device="cpu"), {}
     for weights, folder, most in (("int8", box / "tiny_text", 0.04), ("float16", tmp_path / "o/new", 0.004)):
