@@ -1,26 +1,37 @@
 """Make the folder of a packaged model, models/NAME, from a finished run.
 
     python benchmarks/box_model.py RUN NAME --figures FILE [--data TEXT --licence TEXT] [--nfe 5,8] [--overwrite]
+                                            [--weights int8|float16]
 
-The folder receives model.safetensors (the averaged weights as float16, which loading converts to float32; the codec and
-buffers unchanged; no state of the optimizer), recipe.yaml and card.md. FILE is Markdown with the measured figures and
-the commands that print them. Paths of the data are removed from the recipe. Few-step plans are calibrated for --nfe
-evaluations, unless the checkpoint of the run has plans already; `--nfe none` makes none.
+The folder receives model.safetensors (the averaged weights and the codec in a small form, see --weights; no state of
+the optimizer), recipe.yaml and card.md. FILE is Markdown with the measured figures and the commands that print them.
+Paths of the data are removed from the recipe. Few-step plans are calibrated for --nfe evaluations, unless the
+checkpoint of the run has plans already; `--nfe none` makes none.
 
-Printed are the size, and the largest difference between samples of the run and of the new model with the same seeds, in
-the diffused tensor of the codec, whose standard deviation is about 1. Above --tolerance nothing is written.
+--weights int8     matrices and kernels as integers of 8 bits with a scale for each output channel, but the smallest
+                   matrices and all other parameters as float16; half the size of float16
+--weights float16  all parameters as float16
+
+Both become float32 when they are loaded. Buffers stay as they are.
+
+Printed are the size, and the differences between samples of the run and of the new model with the same seeds, in the
+diffused tensor of the codec, whose standard deviation is about 1: the largest, and the RMS over all values relative to
+the RMS of the samples. If the codec has a trained network, the relative RMS difference of what both codecs decode from
+the same samples is printed too. If an RMS is above --tolerance, nothing is written.
+
+RUN may be a packaged model, to store it in another form: `box_model.py text_shapes text_shapes --nfe none --overwrite`.
+What its card states is kept; the figures are too, without --figures.
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
 import shlex
 import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +41,7 @@ import yaml
 from _bench import exit_code
 from pydantic import TypeAdapter
 from sonolux.core.cli.main import main as run_command
+from sonolux.core.codecs.base import LearnedCodec
 from sonolux.core.config.load import packaged_recipes
 from sonolux.core.config.yaml import dump_yaml
 from sonolux.core.pipeline.auxiliary import AuxiliaryModelLoader
@@ -40,21 +52,42 @@ from sonolux.core.training import packaged_models
 from sonolux.core.training.checkpoint import newest_checkpoint, read_header, run_folder, save_checkpoint
 from sonolux.core.training.header import CheckpointHeader
 from sonolux.core.training.model_card import ModelCard, format_examples, hash_weights, read_card
+from sonolux.core.training.quantization import STORED_TYPES, stored_weights
 from sonolux.core.types import BadInput
 from sonolux.core.util.json_files import read_json
 from sonolux.core.util.messages import format_names, print_lines
 
-TOLERANCE = 0.1  # of the diffused tensor
+TOLERANCE = 0.05  # of an RMS difference, relative to the RMS of the samples
 NAME = "abcdefghijklmnopqrstuvwxyz0123456789_"  # letters of a name
 _ENVIRONMENT = TypeAdapter(dict[str, Any])
+_STORED = {
+    "int8": "stored as int8 with a scale for each output channel (the smallest matrices as float16)",
+    "float16": "stored as float16",
+}
 
 
-def half_weights(model: torch.nn.Module) -> torch.nn.Module:
-    """A copy with the parameters as float16; buffers, such as frequencies of embeddings, are unchanged."""
-    halved = copy.deepcopy(model)
-    for parameter in halved.parameters():
-        parameter.data = parameter.data.half()
-    return halved
+@dataclass(frozen=True)
+class Difference:
+    """How samples of two models with the same seeds differ.
+
+    Attributes:
+        largest: Of the diffused tensor, the largest difference.
+        rms: Of the diffused tensor, the RMS difference relative to the RMS of the samples.
+        codec: The same of what the networks of the codecs decode from the same samples; None without a network.
+    """
+
+    largest: float
+    rms: float
+    codec: float | None
+
+    @property
+    def worst(self) -> float:
+        """The larger one of both RMS."""
+        return max(self.rms, self.codec or 0.0)
+
+    def __str__(self) -> str:
+        codec = "" if self.codec is None else f"; of the decoded tensor: relative RMS {self.codec:.2g}"
+        return f"relative RMS {self.rms:.2g}, largest {self.largest:.2g}{codec}"
 
 
 def recipe_without_paths(pipeline: Pipeline, text: str) -> str:
@@ -86,9 +119,24 @@ def diffused_samples(pipeline: Pipeline, count: int) -> torch.Tensor:
         return sampler.latents(request)
 
 
-def largest_difference(a: Pipeline, b: Pipeline, count: int) -> float:
-    """Between samples of two pipelines with the same seeds: the largest difference of the diffused tensor."""
-    return float((diffused_samples(a, count) - diffused_samples(b, count)).abs().max())
+def compare_models(a: Pipeline, b: Pipeline, count: int) -> Difference:
+    """Compare samples of two pipelines with the same seeds."""
+    x = diffused_samples(a, count)
+    difference = diffused_samples(b, count) - x
+    return Difference(float(difference.abs().max()), _rms(difference) / _rms(x), _codec_difference(a, b, x))
+
+
+def _codec_difference(a: Pipeline, b: Pipeline, x: torch.Tensor) -> float | None:
+    """Of tensors that the networks of the codecs decode, before a phase is estimated or values are limited."""
+    if not isinstance(a.codec, LearnedCodec) or not isinstance(b.codec, LearnedCodec):
+        return None
+    with torch.no_grad():
+        first, second = a.codec.latents.decode(x), b.codec.latents.decode(x)
+    return _rms(second - first) / _rms(first)
+
+
+def _rms(x: torch.Tensor) -> float:
+    return float(x.double().square().mean().sqrt())
 
 
 def command_to_train(words: Sequence[str], steps: int) -> str:
@@ -125,32 +173,48 @@ def make_card(
         facts: env.json of the run.
         args: The command line.
     """
-    recipe = pipeline.recorded
+    recipe, former = pipeline.recorded, packaged_card(args.run)
     weights = sum(p.numel() for p in pipeline.model.parameters())
     minutes = max(1, round(header.elapsed / 60))
     threads = facts.get("threads")
     hardware = f"CPU, {threads} thread{'s' * (threads != 1)}" if facts.get("device") == "cpu" else facts.get("device")
     plans = ", ".join(f"steps={n}" for n in sorted(header.plans))
     found = {
-        "Makes": args.makes or recipe.about.partition(";")[0],
+        "Makes": recipe.about.partition(";")[0],
         "Recipe": recipe.name,
-        "Command": f"`{args.command or command_to_train(facts.get('argv', []), header.step)}`",
+        "Command": f"`{command_to_train(facts.get('argv', []), header.step)}`",
         "Steps": header.step,
         "Training time": f"{minutes} minutes",
-        "Hardware": args.hardware or hardware or "unknown",
-        "Parameters": f"{weights / 1e6:.2f} M, stored as float16 and loaded as float32",
+        "Hardware": hardware or "unknown",
+        "Examples": format_examples(_examples(pipeline)),
+        "Data": f"made by code ({recipe.data.use}), no files",
+        "Licence": "MIT, as sonolux",
+    }
+    given = {
+        "Makes": args.makes,
+        "Command": args.command and f"`{args.command}`",
+        "Hardware": args.hardware,
+        "Examples": args.example and format_examples(args.example),
+        "Data": args.data,
+        "Licence": args.licence,
+    }
+    always = {
+        "Parameters": f"{weights / 1e6:.2f} M, {_STORED[args.weights]} and loaded as float32",
         "Conditions": _conditions(pipeline),
-        "Examples": format_examples(args.example or _examples(pipeline)),
         "Few steps": f"{plans} (calibrated plans, without other changes of the sampler)"
         if plans
         else "no calibrated plans",
-        "Data": args.data or f"made by code ({recipe.data.use}), no files",
-        "Licence": args.licence or "MIT, as sonolux",
         "SHA-256": "-",
     }
-    return ModelCard(
-        args.name, {k: " ".join(str(v).split()) for k, v in found.items()}, args.figures.read_text("utf-8")
-    )
+    found |= (former.facts if former else {}) | {name: value for name, value in given.items() if value} | always
+    figures = args.figures.read_text("utf-8") if args.figures or former is None else former.figures
+    return ModelCard(args.name, {k: " ".join(str(v).split()) for k, v in found.items()}, figures)
+
+
+def packaged_card(run: Path) -> ModelCard | None:
+    """The card of a packaged model that is named in the place of a run; None for a run."""
+    folder = newest_checkpoint(run).parent
+    return read_card(folder) if (folder / packaged_models.CARD).is_file() else None
 
 
 def _conditions(pipeline: Pipeline) -> str:
@@ -187,12 +251,14 @@ def make_folder(args: argparse.Namespace, target: Path, part: Path) -> None:
     if planned is not None and header.step < planned:
         print_lines(f"note: the run is not finished: step {header.step} of {planned}")
     header = replace(header, recipe=recipe_without_paths(run, header.recipe))
-    save_checkpoint(weights, header, {"ema": half_weights(run.model), "codec": run.codec})
-    difference = largest_difference(run, sonolux.load(weights, device="cpu"), args.count)
-    print_lines(f"largest difference of {args.count} samples: {difference:.2g} (tolerance {args.tolerance:g})")
-    if not difference <= args.tolerance:
+    parts = {"ema": run.model, "codec": run.codec}
+    save_checkpoint(weights, header, {part: stored_weights(one, args.weights) for part, one in parts.items()})
+    difference = compare_models(run, sonolux.load(weights, device="cpu"), args.count)
+    print_lines(f"difference of {args.count} samples: {difference} (tolerance of an RMS: {args.tolerance:g})")
+    if not difference.worst <= args.tolerance:
         raise BadInput(
-            f"samples of the float16 weights differ by {difference:.2g}: above the tolerance, nothing written"
+            f"samples of the {args.weights} weights differ by a relative RMS of {difference.worst:.2g}: above the "
+            "tolerance, nothing written"
         )
     if args.nfe != "none" and not header.plans and run_command(["calibrate", str(weights), "--nfe", args.nfe]):
         raise BadInput("the plans cannot be calibrated (the message is above): `--nfe none` leaves them out")
@@ -207,8 +273,8 @@ def make_folder(args: argparse.Namespace, target: Path, part: Path) -> None:
 
 
 def _publish(part: Path, target: Path) -> None:
-    """Copy a complete folder to its place, if all models together are not too large."""
-    others = [folder for folder in packaged_models.packaged_models().values() if folder.resolve() != target.resolve()]
+    """Copy a complete folder to its place, if all models there together are not too large."""
+    others = [path.parent for path in target.parent.glob(f"*/{packaged_models.WEIGHTS}") if path.parent != target]
     size, total = (sum(f.stat().st_size for g in group for f in g.iterdir()) for group in ([part], [part, *others]))
     if total > packaged_models.MOST_BYTES:
         raise BadInput(f"{total / 1e6:.1f} MB with the other models: more than {packaged_models.MOST_BYTES / 1e6:g} MB")
@@ -228,7 +294,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, metavar="RUN")
     parser.add_argument("name", type=_checked_name, metavar="NAME")
-    parser.add_argument("--figures", type=Path, required=True, help="Markdown file for the figures of the card")
+    parser.add_argument("--figures", type=Path, help="Markdown file for the figures of the card; needed for a run")
+    parser.add_argument("--weights", choices=STORED_TYPES, default="int8", help="how they are stored; default: int8")
     parser.add_argument("--makes", help="what the model makes; default: the beginning of the recipe's `about`")
     parser.add_argument("--command", help="the command that trains it; default: that of the run, limited by steps")
     parser.add_argument("--hardware", help="default: the device of the run")
@@ -244,11 +311,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def task() -> None:
         target = (args.out or packaged_models.MODELS) / args.name
-        if not args.figures.is_file():
+        former = packaged_card(args.run)
+        if args.figures is None and former is None:
+            raise BadInput("a card needs figures: name a Markdown file with --figures")
+        if args.figures is not None and not args.figures.is_file():
             raise BadInput(f"{args.figures}: no such file")
         if target.exists() and not args.overwrite:
             raise BadInput(f"{target} exists: replace it with --overwrite")
-        if not (args.makes or _recipe(args.run).get("about")):
+        if not (args.makes or former or _recipe(args.run).get("about")):
             raise BadInput("the recipe has no `about`: say what the model makes with --makes")
         if _needs_files(args.run) and not (args.data and args.licence):
             raise BadInput(

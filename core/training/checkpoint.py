@@ -15,10 +15,9 @@ import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -31,9 +30,9 @@ from ..util.messages import did_you_mean, format_command, shorten
 from ..util.paths import check_path
 from .header import CheckpointHeader, parse_header
 from .packaged_models import find_packaged_model, packaged_models
+from .stored_tensors import StoredTensors, is_finite
 
 NEVER_NEGATIVE = ("step", "exp_avg_sq", "max_exp_avg_sq")  # of the state of torch's optimizers
-MOST_HEADER_BYTES = 16 * 2**20  # names and shapes of tensors, and the header of sonolux
 
 
 class CheckpointNotSaved(Exception):
@@ -81,21 +80,14 @@ def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     return {f"{i}.{k}": torch.as_tensor(v) for i, values in state.items() for k, v in values.items()}
 
 
-def is_finite(value: Tensor) -> bool:
-    """Whether a tensor contains no NaN and no infinity."""
-    if not value.is_floating_point() or bool(torch.isfinite(value.sum())):  # a sum keeps NaN and infinity
-        return True
-    return bool(torch.isfinite(value).all())  # the sum alone may overflow
-
-
 def replace_header(path: Path, header: CheckpointHeader) -> None:
     """Replace the header of a checkpoint, atomically, without a change of its tensors.
 
     Raises:
         CheckpointNotSaved: The file cannot be written.
     """
-    file = _open(path)
-    _write(path, header, {k: _tensor(path, file, k).clone() for k in file.keys()})  # noqa: SIM118
+    stored = StoredTensors(path)
+    _write(path, header, {name: stored.read(name).clone() for name in stored.names})
 
 
 def _write(path: Path, header: CheckpointHeader, tensors: dict[str, Tensor]) -> None:
@@ -135,7 +127,7 @@ def read_header(path: Path) -> CheckpointHeader:
     Raises:
         BadInput: The file is damaged or not a checkpoint of sonolux.
     """
-    meta = _open(path).metadata() or {}
+    meta = StoredTensors(path).metadata
     if "sonolux" not in meta:
         raise BadInput(f"{path}: a safetensors file, but not a sonolux checkpoint (its header names no recipe)")
     return parse_header(meta["sonolux"], str(path))
@@ -152,15 +144,14 @@ def load_weights(path: Path, module: nn.Module, part: str) -> None:
     Raises:
         BadInput: The tensors do not fit the module, or contain values that are not finite.
     """
-    file, wanted = _open(path), module.state_dict()
-    names = _fitting(path, file, wanted, part)
-    found = {name: _tensor(path, file, stored, wanted[name].dtype) for name, stored in names.items()}
-    module.load_state_dict(found)
+    stored, wanted = StoredTensors(path), module.state_dict()
+    names = _fitting(stored, wanted, part)
+    module.load_state_dict({name: stored.read_weights(own, wanted[name].dtype) for name, own in names.items()})
 
 
 def has_part(path: Path, part: str) -> bool:
     """Whether a checkpoint holds tensors of a part, such as "ema"."""
-    return any(name.startswith(f"{part}.") for name in _open(path).keys())  # noqa: SIM118
+    return bool(StoredTensors(path).names_of(part))
 
 
 def load_codec(path: Path, codec: nn.Module) -> None:
@@ -171,8 +162,8 @@ def load_codec(path: Path, codec: nn.Module) -> None:
     """
     if not isinstance(codec, LearnedCodec):
         return load_weights(path, codec, "codec")
-    file = _open(path)
-    stored = {k.removeprefix("codec."): _tensor(path, file, k) for k in file.keys() if k.startswith("codec.")}  # noqa: SIM118
+    tensors = StoredTensors(path)
+    stored = {name: tensors.read_weights(own) for name, own in tensors.names_of("codec").items()}
     try:
         adapted = codec.adapted_state(stored)
     except BadInput as error:
@@ -187,48 +178,29 @@ def check_fits(path: Path, module: nn.Module, part: str) -> None:
 
     The module may be on the device "meta": a recipe can describe a network that is larger than the memory.
     """
-    _fitting(path, _open(path), module.state_dict(), part)
+    _fitting(StoredTensors(path), module.state_dict(), part)
 
 
-def _fitting(path: Path, file: Any, wanted: Mapping[str, Tensor], part: str) -> dict[str, str]:
+def _fitting(stored: StoredTensors, wanted: Mapping[str, Tensor], part: str) -> dict[str, str]:
     """Name in the module -> name in the file, for every tensor of a part.
 
     Raises:
         BadInput: Tensors are missing or too many, or have other shapes or types.
     """
-    stored = {k[len(part) + 1 :]: k for k in file.keys() if k.startswith(part + ".")}  # noqa: SIM118
-    names = upgrade_names(stored, part, wanted.keys())
-    tensors = {name: file.get_slice(names[name]) for name in wanted.keys() & names.keys()}
+    names = upgrade_names(stored.names_of(part), part, wanted.keys())
+    both = {name: names[name] for name in wanted.keys() & names.keys()}
+    real = [k for k in both if wanted[k].is_floating_point()]
     problems = {
         "tensors missing": wanted.keys() - names.keys(),
         "tensors too many": names.keys() - wanted.keys(),
-        "of other shapes": [k for k, t in tensors.items() if list(wanted[k].shape) != t.get_shape()],
-        "of other types": [k for k, t in tensors.items() if wanted[k].is_floating_point() != _is_float(t.get_dtype())],
+        "of other shapes": [k for k, own in both.items() if list(wanted[k].shape) != stored.shape(own)],
+        "of int8 without scales": [k for k in real if stored.lacks_scale(both[k])],
+        "of other types": [k for k, own in both.items() if (k in real) != stored.is_real(own)],
     }
     what = [f"{len(found)} {problem} (first: {min(found)})" for problem, found in problems.items() if found]
     if what:
-        raise BadInput(f"{path}: its {part} does not fit this recipe: {shorten('; '.join(what), 300)}")
+        raise BadInput(f"{stored.path}: its {part} does not fit this recipe: {shorten('; '.join(what), 300)}")
     return names
-
-
-def _is_float(dtype: str) -> bool:
-    """Whether the name of a type in the file is that of real numbers: F32, BF16, F8_E4M3."""
-    return dtype.startswith(("F", "BF"))
-
-
-def _tensor(path: Path, file: Any, name: str, dtype: torch.dtype | None = None) -> Tensor:
-    """A tensor of the file, in a type of the module; raises BadInput if values are not finite in this type."""
-    try:
-        value = file.get_tensor(name)
-        value = value if dtype is None else value.to(dtype)
-    except (SafetensorError, OSError, RuntimeError, TypeError, AttributeError) as e:  # types that torch does not have
-        raise BadInput(f"{path}: damaged: the tensor {name} cannot be read ({e})") from e
-    if not is_finite(value):
-        raise BadInput(
-            f"{path}: the tensor {name} contains values that are not finite (NaN or infinity): use an earlier "
-            "checkpoint of the run, or train again"
-        )
-    return value
 
 
 def load_optimizer(path: Path, optimizer: torch.optim.Optimizer) -> int:
@@ -242,16 +214,16 @@ def load_optimizer(path: Path, optimizer: torch.optim.Optimizer) -> int:
     Raises:
         BadInput: The state belongs to other weights, is incomplete, or contains values that cannot be.
     """
-    file = _open(path)
+    stored = StoredTensors(path)
     params = [p for group in optimizer.param_groups for p in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     misfit = f"{path}: its optimiser does not fit this recipe"
-    for k in file.keys():  # noqa: SIM118
+    for k in stored.names:
         if k.startswith("optimizer."):
             i, _, name = k.removeprefix("optimizer.").partition(".")
             if not re.fullmatch("[0-9]{1,9}", i) or int(i) >= len(params):
                 raise BadInput(f"{misfit}: {k} belongs to no weight")
-            value, param = _tensor(path, file, k), params[int(i)]
+            value, param = stored.read(k), params[int(i)]
             if not value.is_floating_point():
                 raise BadInput(f"{misfit}: {k} has the type {value.dtype}")
             if name in NEVER_NEGATIVE and bool((value < 0).any()):
@@ -274,19 +246,6 @@ def load_optimizer(path: Path, optimizer: torch.optim.Optimizer) -> int:
         raise BadInput(f"{misfit}: {len(lacking)} tensors missing (first: optimizer.{lacking[0]})")
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     return len(state)
-
-
-def _open(path: Path) -> Any:
-    if not path.is_file():
-        raise BadInput(f"{path}: no such checkpoint")
-    try:
-        with open(path, "rb") as f:
-            length = int.from_bytes(f.read(8), "little")
-        if MOST_HEADER_BYTES < length < path.stat().st_size:
-            raise BadInput(f"{path}: its header has {length} bytes, and one of sonolux has at most {MOST_HEADER_BYTES}")
-        return safe_open(str(path), framework="pt")
-    except (SafetensorError, OSError, ValueError) as e:
-        raise BadInput(f"{path}: damaged, or not a checkpoint ({shorten(str(e), 150)})") from e
 
 
 def newest_checkpoint(run: Path) -> Path:
@@ -329,9 +288,9 @@ def is_whole_checkpoint(path: Path) -> bool:
     """Whether a checkpoint file is complete, its header can be read, and all of its values are finite."""
     try:
         read_header(path)
-        file = _open(path)
-        for name in file.keys():  # noqa: SIM118
-            _tensor(path, file, name)
+        stored = StoredTensors(path)
+        for name in stored.names:
+            stored.read(name)
     except BadInput:
         return False
     return True
