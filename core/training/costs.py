@@ -136,12 +136,14 @@ def measure_step_costs(recipe: Recipe, steps: int = 3) -> StepCosts:
     """Measure the costs of a training step of a recipe; no file is written.
 
     Args:
-        recipe: The recipe, whose data is read for one batch and a few steps. The codec is not fitted.
+        recipe: The recipe, whose data is read for one batch and a few steps. The codec is not fitted, and nothing is
+            compiled: operations of compiled functions cannot be counted.
         steps: Number of steps whose time is measured, after one more.
 
     Raises:
         BadInput: The recipe cannot be trained, or its network needs more memory than the machine has.
     """
+    recipe = recipe.with_overrides([("train.compile", False)])
     data, spec = build_dataset(recipe)
     parts = build_model_components(recipe, spec, _check_memory)
     check_conditions(parts, data)
