@@ -44,6 +44,10 @@ class RankLost(Exception):
     """Another rank ended, or did not answer in time."""
 
 
+class RankFailed(Exception):
+    """Rank 0 failed in something that the others waited for; the message is that of rank 0."""
+
+
 @dataclass(frozen=True)
 class StepAgreement:
     """What all ranks know before a step.

@@ -25,7 +25,7 @@ from ..nn.activation_checkpointing import find_blocks
 from ..nn.model import ConditionedNetwork
 from ..types import BadInput, Conditioning
 from ..util.device import uses_bf16
-from .distributed import BUCKET, Ranks
+from .distributed import BUCKET, RankFailed, RankLost, Ranks
 
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
@@ -203,21 +203,40 @@ class Shards:
         """On rank 0, within `act`: what `collect` of a name gives there."""
         if not self._serving:
             raise RuntimeError(f"{name}: the other ranks do not answer now")
-        self.ranks.share(name)
-        return self._answers[name]()
+        self.ranks.share({"request": name})
+        self._serving = False  # the others are in the middle of an exchange; if it fails, they cannot be told
+        found = self._answers[name]()
+        self._serving = True
+        return found
 
     def act(self, act: Callable[[], T]) -> T | None:
-        """Let rank 0 act, while the other ranks answer its requests; what `act` returns, None on other ranks."""
+        """Let rank 0 act, while the other ranks answer its requests; what `act` returns, None on other ranks.
+
+        An error of `act` ends all ranks, and its message is that of all.
+
+        Raises:
+            BadInput: On other ranks, if rank 0 raised BadInput or OSError, after which a run saves its state.
+            RankFailed: On other ranks, if rank 0 raised anything else.
+        """
         if not self.ranks.writes:
-            while (name := self.ranks.share(None)) is not None:
-                self._answers[name]()
+            while "request" in (told := self.ranks.share(None)):
+                self._answers[told["request"]]()
+            if "failure" in told:
+                self.ranks.ends_together = True
+                raise BadInput(told["failure"]) if told["is_saved"] else RankFailed(told["failure"])
             return None
         self._serving = True
         try:
             result = act()
+        except BaseException as error:
+            if self._serving and not isinstance(error, RankLost):
+                text = str(error) or type(error).__name__
+                self.ranks.share({"failure": text, "is_saved": isinstance(error, (BadInput, OSError))})
+                self.ranks.ends_together = True
+            raise
         finally:
             self._serving = False
-        self.ranks.share(None)
+        self.ranks.share({})
         return result
 
     def collect_parts(self, values: Iterable[Tensor]) -> Mapping[int, Tensor]:
