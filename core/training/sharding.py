@@ -76,13 +76,10 @@ class Shards:
     def _divide(self, model: ConditionedNetwork, bf16: bool) -> None:
         from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 
-        network, level = model.network, getattr(model.network, "level", None)
-        kept: list[nn.Module] = [model.conditions, *([level] if isinstance(level, nn.Module) else [])]
+        network, kept = model.network, _kept_whole(model)
         for module in kept:
             module.to(self.device)
-        whole = {p for module in kept for p in module.parameters()}
-        if any(p.ndim == 0 for p in set(network.parameters()) - whole):
-            raise BadInput("train.shard: the network has a weight that is a single number, which cannot be divided")
+        whole = set(model.parameters()) - set(find_divided_weights(model))
         policy = MixedPrecisionPolicy(
             param_dtype=torch.bfloat16 if bf16 else None,
             reduce_dtype=torch.float32 if bf16 else None,
@@ -246,6 +243,25 @@ class Shards:
             if self.ranks.writes:
                 found[i] = whole.detach().cpu()
         return found
+
+
+def find_divided_weights(model: ConditionedNetwork) -> list[nn.Parameter]:
+    """The weights of a model that ranks divide.
+
+    Raises:
+        BadInput: One of them cannot be divided.
+    """
+    whole = {p for module in _kept_whole(model) for p in module.parameters()}
+    found = [p for p in model.network.parameters() if p not in whole]
+    if any(p.ndim == 0 for p in found):
+        raise BadInput("train.shard: the network has a weight that is a single number, which cannot be divided")
+    return found
+
+
+def _kept_whole(model: ConditionedNetwork) -> list[nn.Module]:
+    """The parts of a model that every rank keeps whole: the conditions and the embedding of the noise level."""
+    level = getattr(model.network, "level", None)
+    return [model.conditions, *([level] if isinstance(level, nn.Module) else [])]
 
 
 def _without_unconditional(network: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
