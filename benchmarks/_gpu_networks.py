@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from _peers import schedulers as diffusers
+from sonolux.core.nn import compilation
 from sonolux.core.nn.dit import TransformerSize
 from sonolux.core.types import MediaSpec
 from sonolux.core.util.device import autocast
@@ -137,20 +138,22 @@ def make_training(network: nn.Module, size: PairSize, device: torch.device, comp
     x = x.contiguous(memory_format=torch.channels_last)
     t, target = torch.linspace(0, 1, size.batch, device=device), x.flip(0)
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4, fused=True)
-    # Without a GPU the graph is made and run as it is, since the compiler for CPUs takes minutes.
-    backend = "inductor" if device.type == "cuda" else "eager"
-    called = torch.compile(network, backend=backend) if compiled else network
     precision = "bf16" if device.type == "cuda" else "float32"
 
-    def step(call: Any = called) -> None:
+    def step() -> None:
         optimizer.zero_grad(set_to_none=True)
         with autocast(device, precision):
-            out = call(x, t)
+            out = network(x, t)
         (output_of(out).float() - target).square().mean().backward()
         optimizer.step()
 
     with FlopCounterMode(display=False) as counter:
-        step(network)
+        step()
+    if compiled:
+        # Without a GPU the graph is made and run as it is, since the compiler for CPUs takes minutes.
+        compilation.BACKEND = "inductor" if device.type == "cuda" else "eager"
+        if not compilation.compile_blocks(network):  # not ours
+            network.compile(backend=compilation.BACKEND)
     return TimedTraining(step, sum(p.numel() for p in network.parameters()), float(counter.get_total_flops()))
 
 

@@ -104,7 +104,10 @@ def measure_training(options: Options, table: Table, compiled: bool = False) -> 
 
 
 def measure_compiled_training(options: Options, table: Table) -> None:
-    """The same with `torch.compile`, whose time is not part of the figures."""
+    """The same with our blocks compiled, as by `train.compile`, and the others' networks as a whole.
+
+    The time to compile is not part of the figures.
+    """
     measure_training(options, table, compiled=True)
 
 

@@ -10,7 +10,7 @@ the two runs with the reports of `sonolux eval`.
 
   matmul             FLOP/s of large matrix products in bf16, with which the others are compared
   training           pictures/s of our U-Net and transformer and of diffusers' of the same widths and depths
-  compiled training  the same with torch.compile
+  compiled training  the same, compiled: our blocks as by train.compile, other networks as a whole
   sampling           pictures/s of 20 steps, not compiled and with CUDA graphs
   host waits         how often a training step waits for the GPU
   cifar10            training and evaluation of the recipe

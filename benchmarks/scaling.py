@@ -19,7 +19,8 @@ import torch
 from sonolux.core.config.load import load_recipe
 from sonolux.core.config.recipe import Recipe
 from sonolux.core.training.build import build_dataset, build_model_components, fit_codec, fit_conditions
-from sonolux.core.training.distributed import Ranks, join_ranks
+from sonolux.core.training.distributed import Ranks
+from sonolux.core.training.launched import join_ranks
 from sonolux.core.training.step import Trainer
 
 sys.path.insert(0, str(Path(__file__).parent))

@@ -18,7 +18,8 @@ from sonolux.core.config.load import load_recipe_text
 from sonolux.core.objectives.base import StepRandomNumbers
 from sonolux.core.pipeline.preview import PreviewCallback
 from sonolux.core.training.build import build_dataset, build_model_components, fit_codec, fit_conditions
-from sonolux.core.training.distributed import JoinedRanks, Ranks, join_ranks
+from sonolux.core.training.distributed import JoinedRanks, Ranks
+from sonolux.core.training.launched import join_ranks
 from sonolux.core.training.run import RunFailed, TrainingRun
 from sonolux.core.training.step import Trainer
 from sonolux.core.types import BadInput

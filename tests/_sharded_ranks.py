@@ -2,15 +2,19 @@
 
 import json
 import os
+import time
 from types import SimpleNamespace
 
 import torch
-from _ranks import made, run_scenarios, run_training, train, write
+from _ranks import SOUNDS, made, run_scenarios, run_training, train, write
+from sonolux.core.config.load import load_recipe_text
+from sonolux.core.nn import compilation
 from sonolux.core.training import sharding
-from sonolux.core.training.distributed import JoinedRanks, Ranks
+from sonolux.core.training.callbacks import Callback
+from sonolux.core.training.distributed import JoinedRanks, RankFailed, Ranks
 from sonolux.core.training.ema import ShardedEMA
 from sonolux.core.training.optimizers.muon import Muon
-from sonolux.core.training.run import RunFailed
+from sonolux.core.training.run import RunFailed, TrainingRun
 from sonolux.core.training.step import Trainer
 from sonolux.core.types import BadInput
 
@@ -22,8 +26,10 @@ VARIANTS = {
         "network={use: audio/dit, size: nano, patch: 4, skips: true, dropout: 0.1}",
         "conditioning.caption=null",
     ],
+    "compiled": ["train.compile=true", "train.checkpoint_activations=true"],
 }
 FULL = "train.shard=full"
+compilation.BACKEND = "eager"  # the compiler for CPUs takes minutes
 BF16 = ["train.steps=3", "train.precision=bf16"]
 
 
@@ -85,6 +91,30 @@ def scenario_resume(ranks, folder):
 
 def scenario_bf16(ranks, folder):
     run_training(ranks, folder / "bf16", *BF16, FULL)
+
+
+def scenario_failed_action(ranks, folder):
+    """An action of rank 0 fails, by bad input and by an error of the program; no rank ends its process."""
+    found = []
+    for name, error in (("full", BadInput("no room for the preview")), ("broken", ZeroDivisionError("by zero"))):
+
+        class Failing(Callback):
+            def on_step(self, run, result, error=error):
+                if run.step == 2:
+                    raise error
+
+        recipe = load_recipe_text(SOUNDS, overrides=["train.steps=1000", FULL], bare_section=None)
+        run = TrainingRun(recipe, folder / name, lambda _: None, False, [Failing()], ranks=ranks)
+        run.prepare()
+        began = time.monotonic()
+        try:
+            run.run()
+        except (BadInput, RankFailed, ZeroDivisionError) as failure:
+            found.append([type(failure).__name__, str(failure), run.step, time.monotonic() - began])
+        ranks.ends_together = False
+    both = ranks.gather_json(found)
+    if ranks.writes:
+        (folder / "failed.json").write_text(json.dumps(both))
 
 
 def scenario_lost_rank(ranks, folder):

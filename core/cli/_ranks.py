@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,8 @@ def join(timeout: float) -> Iterator[Ranks]:
     Args:
         timeout: Seconds after which a rank that does not answer counts as lost.
     """
-    from ..training.distributed import RankLost, join_ranks
+    from ..training.distributed import RankLost
+    from ..training.launched import join_ranks
     from ..util import interrupts
     from ..util.messages import print_lines
 
@@ -61,6 +62,48 @@ def _exit_code(error: BaseException) -> int:
     if isinstance(error, KeyboardInterrupt):
         return SIGNAL + interrupts.received_signal()
     return BAD_INPUT if isinstance(error, BadInput) else FAILED
+
+
+def process_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options of a command that runs in several processes: --nproc and --timeout."""
+    timeout = click.option(
+        "--timeout",
+        type=click.FloatRange(1, 86400),
+        default=600.0,
+        show_default=True,
+        metavar="SECONDS",
+        help="Of several processes, one that does not answer for so long is lost, and the others end.",
+    )
+    count = click.option(
+        "--nproc", type=click.IntRange(1, 1024), help="Processes on this machine; they share the work."
+    )
+    return count(timeout(command))
+
+
+def repeat_in_processes(context: click.Context) -> None:
+    """Run the command again in as many processes as its option --nproc says, and end with their exit code.
+
+    Args:
+        context: The command as it was given.
+
+    Raises:
+        BadInput: A launcher has started this process already.
+    """
+    from ..training.launched import is_launched
+    from ..util.errors import BadInput
+
+    if is_launched():
+        raise BadInput("--nproc starts processes, and torchrun has started some already: leave --nproc out")
+    words, arguments = [context.info_name or ""], list[str]()
+    for parameter in context.command.params:
+        value = context.params[parameter.name or ""]
+        if isinstance(parameter, click.Argument):
+            arguments += [str(one) for one in (value if parameter.nargs == -1 else [value]) if one is not None]
+        elif value is True:
+            words.append(parameter.opts[0])
+        elif value not in (None, False) and parameter.name != "nproc":
+            words.append(f"{parameter.opts[0]}={value}")
+    raise click.exceptions.Exit(launch(context.params["nproc"], [*words, "--", *arguments], context.params["timeout"]))
 
 
 def launch(count: int, arguments: Sequence[str], timeout: float) -> int:

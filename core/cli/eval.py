@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from . import _ranks
 from ._completion import complete_run
 from ._paths import PathArgument
+
+if TYPE_CHECKING:
+    from ..training.distributed import Ranks
 
 
 @click.command("eval")
@@ -20,17 +25,11 @@ from ._paths import PathArgument
     help="Folder for the report and the samples; default: RUN/eval, or NAME-eval for a packaged model.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace the report in the folder.")
+@_ranks.process_options
 @click.option("--allow-code", is_flag=True, help="Run code that the checkpoint's recipe names.")
 @click.option("--json", "as_json", is_flag=True, help="Print metrics.json instead of the table.")
-def command(
-    run: str,
-    changes: tuple[str, ...],
-    folder: Path | None,
-    out: Path | None,
-    overwrite: bool,
-    allow_code: bool,
-    as_json: bool,
-) -> None:
+@click.pass_context
+def command(context: click.Context, nproc: int | None, timeout: float, **options: Any) -> None:
     """Evaluate samples of RUN, or those in --folder, against the real data of its recipe.
 
     Writes report.html, metrics.json and the samples. No pretrained weights are needed: the classifier is trained on the
@@ -39,20 +38,47 @@ def command(
 
     \b
     sonolux eval runs/digits
+    sonolux eval runs/digits --nproc 2                  # two processes share the drawing of the samples
     sonolux eval runs/digits count=200 sample.steps=8 data.root=path/to/digits --out report-8
     sonolux eval runs/digits --folder my-samples feature=./mine.py:Feature --out report-mine
     """
+    if (nproc or 1) > 1:
+        _ranks.repeat_in_processes(context)
+    with _ranks.join(timeout) as ranks:
+        _evaluate(ranks, **options)
+
+
+def _evaluate(
+    ranks: Ranks,
+    run: str,
+    changes: tuple[str, ...],
+    folder: Path | None,
+    out: Path | None,
+    overwrite: bool,
+    allow_code: bool,
+    as_json: bool,
+) -> None:
+    """Draw the samples with the other ranks; rank 0 measures them and writes the report."""
     from ..data.files import require_folder
     from ..evaluation.evaluate import evaluate
     from ..evaluation.evaluation_input import open_evaluation_input
+    from ..evaluation.generated import draw_share
     from ..evaluation.report import folder as report_folder
     from ..evaluation.report import page, table
     from ..util.atomic_replace import reserve_folder
+    from ..util.errors import BadInput
     from ..util.messages import print_lines
 
     out = default_report_folder(run) if out is None else out
     if folder is not None:
+        if ranks.world > 1:
+            raise BadInput(
+                "several processes share the drawing of samples, and --folder names existing ones: start one"
+            )
         require_folder(folder, "--folder")
+    if not ranks.writes:
+        draw_share(open_evaluation_input(run, changes, sampled=True, allow_code=allow_code), ranks)
+        return
     with reserve_folder(out):
         report_folder.check_report_folder(out, overwrite)
         case = open_evaluation_input(run, changes, sampled=folder is None, allow_code=allow_code)
@@ -62,7 +88,7 @@ def command(
             out, {**read, "--folder": folder, "the run": case.checkpoint, "eval.cache": case.recipe.eval.cache}
         )
         with report_folder.replace_atomically(out) as part:
-            report = evaluate(case, part, folder, progress=not as_json)
+            report = evaluate(case, part, folder, progress=not as_json, ranks=ranks)
             page.write_report(report, part, case.recipe.eval.page_megabytes)
     path = out / report_folder.PAGE
     if as_json:

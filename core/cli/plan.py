@@ -26,6 +26,7 @@ def command(recipe: str, changes: tuple[str, ...], memory: float, steps: int, al
     \b
     sonolux plan shapes
     sonolux plan digits data.root=path/to/digits network.width=256 --memory 24
+    sonolux plan digits data.root=path/to/digits train.shard=full
     """
     from ..config.load import load_recipe
     from ..training.costs import DEVICES, measure_step_costs
@@ -64,15 +65,25 @@ def _cost_lines(recipe: Recipe, costs: StepCosts) -> list[str]:
 
 
 def _fit_lines(costs: StepCosts, fits: list[dict[str, Any]], memory: float) -> list[str]:
-    if not fits[0]["fits"]:
-        return [
-            f"GPUs      {memory:g} GB do not hold one example: {costs.state / 1e9:.3g} GB are weights and their state"
-        ]
     out = []
     for one in fits:
-        parts = "" if one["accumulate"] == 1 else f", in {one['accumulate']} parts (train.accumulate)"
-        out.append(
-            f"{one['devices']:3d} x {memory:g} GB  the batch of {costs.batch} takes {one['memory_used'] / 1e9:.3g} GB "
-            f"of each GPU{parts}; without parts up to {one['largest_batch']}"
-        )
-    return [*out, "          data parallelism: each GPU holds all weights, and computes its share of the examples"]
+        devices, state = one["devices"], costs.state_of(one["devices"]) / 1e9
+        if not one["fits"]:
+            text = f"do not hold one example: {state:.3g} GB of each GPU are weights and their state"
+        else:
+            parts = "" if one["accumulate"] == 1 else f", in {one['accumulate']} parts (train.accumulate)"
+            text = (
+                f"the batch of {costs.batch} takes {one['memory_used'] / 1e9:.3g} GB of each GPU{parts}; without parts "
+                f"up to {one['largest_batch']}"
+            )
+        out.append(f"{devices:3d} x {memory:g} GB  {text}")
+    return [*out, f"          {_DIVISIONS[costs.shard]}"]
+
+
+_DIVISIONS = {
+    "none": "data parallelism: each GPU holds all weights, and computes its share of the examples",
+    "full": "train.shard=full: each GPU holds a part of the weights and their state, and computes its share of the "
+    "examples; what it gathers is estimated",
+    "hybrid": "train.shard=hybrid: the 8 GPUs of a machine hold one copy of the weights and their state; what they "
+    "gather is estimated",
+}

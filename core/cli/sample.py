@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from . import _ranks
 from ._completion import complete_run, complete_sample_change
 from ._paths import PathArgument, result_folder
+
+if TYPE_CHECKING:
+    from ..training.distributed import Ranks
 
 
 @click.command("sample")
@@ -19,17 +24,11 @@ from ._paths import PathArgument, result_folder
 @click.option("--out", type=PathArgument(), help="Folder for the samples; default for a packaged model: NAME-samples.")
 @click.option("--trajectory", is_flag=True, help="Also write the denoising trajectory, as a strip and a GIF.")
 @click.option("--overwrite", is_flag=True, help="Replace the samples in the folder.")
+@_ranks.process_options
 @click.option("--allow-code", is_flag=True, help="Run code that the checkpoint's recipe names.")
 @click.option("--json", "as_json", is_flag=True, help="Print samples.json.")
-def command(
-    run: Path,
-    words: tuple[str, ...],
-    out: Path | None,
-    trajectory: bool,
-    overwrite: bool,
-    allow_code: bool,
-    as_json: bool,
-) -> None:
+@click.pass_context
+def command(context: click.Context, nproc: int | None, timeout: float, **options: Any) -> None:
     """Sample RUN (its newest checkpoint) with the settings of its recipe; KEY=VALUE changes them.
 
     RUN may also be the name of a packaged model, see `sonolux models`.
@@ -42,21 +41,43 @@ def command(
     sonolux sample runs/digits use=heun steps=18 guidance.scale=3 --out out
     sonolux sample runs/effects seconds=0.4 --out short
     sonolux sample runs/shapes "a small red circle" "a blue square" count=8 --out drawn
+    sonolux sample runs/digits count=1000 --nproc 2     # the same samples; two processes share the batches
     """
+    if (nproc or 1) > 1:
+        _ranks.repeat_in_processes(context)
+    with _ranks.join(timeout) as ranks:
+        _sample(ranks, **options)
+
+
+def _sample(
+    ranks: Ranks,
+    run: Path,
+    words: tuple[str, ...],
+    out: Path | None,
+    trajectory: bool,
+    overwrite: bool,
+    allow_code: bool,
+    as_json: bool,
+) -> None:
+    """Sample with the other ranks; rank 0 writes the samples."""
     from ..pipeline.load import load
     from ..pipeline.result import check_sample_folder
     from ..util.atomic_replace import reserve_folder
     from ..util.messages import format_count, print_lines
 
     out = result_folder(run, out, "samples")
-    with reserve_folder(out):
-        check_sample_folder(out, overwrite)
+    with reserve_folder(out) if ranks.writes else nullcontext():
+        if ranks.writes:
+            check_sample_folder(out, overwrite)
         texts, changes = _sorted(words)
-        pipeline = load(run, changes=changes, allow_code=allow_code)
-        pipeline.to(pipeline.recipe.sample.device)
+        pipeline = load(run, "auto" if ranks.world == 1 else "cpu", changes, allow_code)
+        pipeline.to(ranks.choose_device(pipeline.recipe.sample.device, "sample.device"))
+        pipeline.ranks = ranks
         if "prompt" in texts:
             _check_prompts(pipeline.model, words)
         samples = pipeline.sample(progress=not as_json, trajectory=trajectory, **texts)
+        if not ranks.writes:
+            return
         paths = samples.save(out, trajectory, overwrite=True)
     if as_json:
         print_lines(*(out / "samples.json").read_text(encoding="utf-8").rstrip("\n").split("\n"))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from . import _ranks
 from ._completion import complete_change, complete_recipe, complete_run, complete_run_folder
 from ._paths import PathArgument
 
@@ -38,20 +39,13 @@ if TYPE_CHECKING:
 )
 @click.option("--overwrite", is_flag=True, help="Replace the run in the folder.")
 @click.option("--auto-resume", is_flag=True, help="Continue the run in the folder if it has a checkpoint, or start it.")
-@click.option("--nproc", type=click.IntRange(1, 1024), help="Processes on this machine; they share train.batch.")
-@click.option(
-    "--timeout",
-    type=click.FloatRange(1, 86400),
-    default=600.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="Of several processes, one that does not answer for so long is lost, and the others end.",
-)
+@_ranks.process_options
 @click.option("--allow-code", is_flag=True, help="Run code that a recipe which RECIPE extends, or that of RUN, names.")
 @click.option("--quiet", is_flag=True, help="No progress bar.")
 @click.option("--dry-run", is_flag=True, help="Check everything, say what would be trained and written, and end.")
 @click.option("--json", "as_json", is_flag=True, help="With --dry-run: print JSON.")
-def command(nproc: int | None, **options: Any) -> None:
+@click.pass_context
+def command(context: click.Context, nproc: int | None, **options: Any) -> None:
     """Train RECIPE (a file, or the name of an included recipe) into a run folder.
 
     \b
@@ -61,8 +55,6 @@ def command(nproc: int | None, **options: Any) -> None:
     sonolux train --resume runs/digits
     sonolux train --resume copy-of-a-run data.root=path/to/digits   # a run that was moved, or made by others
     """
-    from . import _ranks
-
     if options["as_json"] and not options["dry_run"]:
         raise click.UsageError("--json needs --dry-run; `sonolux watch RUN --json` prints the state of a run")
     if options["dry_run"] and nproc is not None:
@@ -71,27 +63,9 @@ def command(nproc: int | None, **options: Any) -> None:
         _train(Ranks(0, nproc), **{name: value for name, value in options.items() if name != "timeout"})
         return
     if (nproc or 1) > 1:
-        raise click.exceptions.Exit(_start_processes(nproc or 1, options))
+        _ranks.repeat_in_processes(context)
     with _ranks.join(options.pop("timeout")) as ranks:
         _train(ranks, **options)
-
-
-def _start_processes(nproc: int, options: dict[str, Any]) -> int:
-    from ..training.distributed import is_launched
-    from ..util.errors import BadInput
-    from ._ranks import launch
-
-    if is_launched():
-        raise BadInput("--nproc starts processes, and torchrun has started some already: leave --nproc out")
-    words = ["train"]
-    for name, value in options.items():
-        option = f"--{'from' if name == 'weights' else name.replace('_', '-')}"
-        if value is True:
-            words.append(option)
-        elif value not in (None, False) and name not in ("recipe", "changes"):
-            words.append(f"{option}={value}")
-    names = [name for name in (options["recipe"], *options["changes"]) if name]
-    return launch(nproc, [*words, "--", *names], options["timeout"])
 
 
 def _train(

@@ -64,6 +64,8 @@ class TrainSection(RecipeSection):
     """number of parts a batch is split into (gradient accumulation), to save memory"""
     checkpoint_activations: bool = False
     """compute blocks of the network again in the backward pass: much less memory, a step takes up to a third longer"""
+    compile: bool | Literal["auto"] = "auto"
+    """compile the blocks of the network with torch.compile: faster steps after slow first ones; auto: on CUDA"""
     shard: Literal["none", "full", "hybrid"] = "none"
     """of several processes: full: each keeps a part of weights, average and optimizer state; hybrid: the processes of
     each machine share one copy; none: each keeps all"""

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..config.recipe import Recipe
 from ..config.spec import ComponentSpec, to_plain_values
+from ..training.distributed import Ranks
 from ..types import BadInput
 from ..util.messages import print_lines
 from . import memorization
@@ -32,7 +33,7 @@ from .examples import (
     load_real_data,
 )
 from .features import compute_features, is_fitted_on_training_data, standardise_features
-from .generated import generate_samples, read_sample_folder, run_codec_round_trip
+from .generated import draw_samples, read_sample_folder, run_codec_round_trip, store_samples
 from .memorization import MemorizationResult, measure_memorization
 from .metrics.base import Metric
 from .prompt_following import measure_prompt_following
@@ -46,7 +47,9 @@ MEASURED = 500  # maximum number of training and of held-out examples whose dist
 CODEC_LEAST = 16  # minimum number of real examples for the distance of the codec round trip
 
 
-def evaluate(case: EvaluationInput, out: Path, folder: Path | None = None, progress: bool = False) -> EvaluationReport:
+def evaluate(
+    case: EvaluationInput, out: Path, folder: Path | None = None, progress: bool = False, ranks: Ranks | None = None
+) -> EvaluationReport:
     """Measure samples and return the report; generated samples are written to out/samples.
 
     Args:
@@ -54,6 +57,7 @@ def evaluate(case: EvaluationInput, out: Path, folder: Path | None = None, progr
         out: Folder of the report.
         folder: Existing samples to measure; None: samples are generated.
         progress: Print each stage to stderr.
+        ranks: The processes that share the drawing of samples, see `generated.draw_share`; None: this one alone.
     """
     recipe, settings = case.recipe, case.recipe.eval
     adapter = _adapter(recipe)
@@ -68,7 +72,7 @@ def evaluate(case: EvaluationInput, out: Path, folder: Path | None = None, progr
     component, feature = _feature(recipe, adapter, real, cache)  # before sampling, since its weights may be missing
     metrics = _metrics(recipe)
     stage("samples")
-    generated = _generated(case, out, folder, real, adapter, progress)
+    generated = _generated(case, out, folder, real, adapter, progress, ranks)
     stage(f"real {many} through the codec")
     codec = run_codec_round_trip(recipe, case.pipeline, real)
     stage("classifier")
@@ -120,13 +124,19 @@ def _adapter(recipe: Recipe) -> EvaluationAdapter:
 
 
 def _generated(
-    case: EvaluationInput, out: Path, folder: Path | None, real: RealData, adapter: EvaluationAdapter, progress: bool
+    case: EvaluationInput,
+    out: Path,
+    folder: Path | None,
+    real: RealData,
+    adapter: EvaluationAdapter,
+    progress: bool,
+    ranks: Ranks | None,
 ) -> GeneratedSet:
     if folder is not None:
         return read_sample_folder(case.recipe, folder, real, adapter.suffixes)
     assert case.pipeline is not None
-    case.pipeline.to(case.recipe.sample.device)
-    return generate_samples(case.pipeline, case.recipe, out / "samples", real, progress)
+    samples = draw_samples(case.pipeline, case.recipe, real, progress, ranks)
+    return store_samples(samples, case.recipe, out / "samples", real)
 
 
 def _title(case: EvaluationInput, generated: GeneratedSet, folder: Path | None) -> str:

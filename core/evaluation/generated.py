@@ -22,9 +22,11 @@ from ..pipeline.pipeline import Pipeline
 from ..pipeline.result import Samples
 from ..pipeline.sample_list import read_sample_list
 from ..training.build import build_dataset, fit_codec
+from ..training.distributed import Ranks
 from ..types import BadInput, MediaSpec
 from ..util.labels import normalise_label
-from .examples import ENOUGH, CodecRoundTrip, ExampleSet, GeneratedSet, RealData, balanced_subset
+from .evaluation_input import EvaluationInput
+from .examples import ENOUGH, CodecRoundTrip, ExampleSet, GeneratedSet, RealData, balanced_subset, load_real_data
 from .prompts import captioned_conditions, find_text_condition
 
 DECODED = 500  # maximum number of real examples for the codec round trip
@@ -36,16 +38,46 @@ DRAWINGS = {
 }  # `sonolux sample` writes them next to samples
 
 
-def generate_samples(pipeline: Pipeline, recipe: Recipe, folder: Path, real: RealData, progress: bool) -> GeneratedSet:
-    """eval.count samples, generated as by `sonolux sample` and written to `folder`.
+def draw_samples(
+    pipeline: Pipeline, recipe: Recipe, real: RealData, progress: bool = False, ranks: Ranks | None = None
+) -> Samples:
+    """eval.count samples, generated as by `sonolux sample`.
 
     Those of a model with a text condition have the captions of real examples as prompts, see
     `prompts.captioned_conditions`.
+
+    Args:
+        pipeline: The run.
+        recipe: Its recipe.
+        real: The real data.
+        progress: Show a progress bar.
+        ranks: The processes that share the batches, and part afterwards; None: this one alone. Rank 0 gets the samples.
     """
+    pipeline.ranks = ranks = ranks or Ranks()
+    pipeline.to(ranks.choose_device(recipe.sample.device, "sample.device"))
     conditions = captioned_conditions(pipeline, recipe, real, recipe.eval.count)
     if conditions:
         recipe = recipe.with_overrides([("sample.prompt", None)])
     samples = pipeline.generate(recipe, pipeline.request(recipe, recipe.eval.count, conditions), progress=progress)
+    ranks.leave()  # the others do not wait for what rank 0 measures
+    pipeline.ranks = Ranks()
+    return samples
+
+
+def draw_share(case: EvaluationInput, ranks: Ranks) -> None:
+    """Draw the samples of a rank other than 0, while rank 0 calls `evaluate.evaluate`.
+
+    Args:
+        case: The result of `open_evaluation_input`.
+        ranks: The processes that share the drawing.
+    """
+    assert case.pipeline is not None
+    real = load_real_data(case.recipe, case.recipe.eval.real_examples, case.recorded)
+    draw_samples(case.pipeline, case.recipe, real, ranks=ranks)
+
+
+def store_samples(samples: Samples, recipe: Recipe, folder: Path, real: RealData) -> GeneratedSet:
+    """Samples, written to `folder`, as they are read back."""
     text = find_text_condition(recipe)
     asked = [None if text is None else row.get(text.name) for row in samples.conditions]
     good = [i for i, media in enumerate(samples.media) if bool(torch.isfinite(media).all())]
@@ -60,7 +92,7 @@ def generate_samples(pipeline: Pipeline, recipe: Recipe, folder: Path, real: Rea
     kept = [good[i] for i in made.places]
     made.prompts = [asked[i] for i in kept]
     made.lost_prompts = [prompt for i, prompt in enumerate(asked) if prompt and i not in set(kept)]
-    made.settings = {k: v for k, v in samples.settings.items() if k != "step"} | {"step": pipeline.step}
+    made.settings = {k: v for k, v in samples.settings.items() if k != "step"} | {"step": samples.settings["step"]}
     return made
 
 

@@ -20,6 +20,7 @@ from ..few_step.stored_plans import StoredPlanSampler, plan_from_json
 from ..guidance.base import SamplingRun
 from ..nn.model import ConditionedNetwork
 from ..training.build import ModelComponents
+from ..training.distributed import Ranks
 from ..types import BadInput
 from ..util.messages import escape_control_characters, format_count, format_names
 from ..util.rng import KeyedNoise
@@ -85,6 +86,7 @@ class Pipeline:
         changed_conditions: Names of the conditions in `sample.conditions` that were changed then.
         plans: Number of evaluations -> calibrated plan.
         observer: Is called at each step of sampling and after each batch; None: nothing is.
+        ranks: The processes that share the batches of `sample`; all call it, and rank 0 has the samples, others none.
     """
 
     def __init__(self, parts: ModelComponents, model: ConditionedNetwork, step: int, device: torch.device):
@@ -95,6 +97,7 @@ class Pipeline:
         self.changed_conditions: frozenset[str] = frozenset()
         self.plans: dict[int, dict[str, Any]] = {}
         self.observer: SamplingObserver | None = None
+        self.ranks = Ranks()
         self._auxiliary = AuxiliaryModelLoader(self.context)
 
     def __repr__(self) -> str:
@@ -429,7 +432,10 @@ class Pipeline:
     def generate(
         self, recipe: Recipe, request: SampleRequest, trajectory: bool | int = False, progress: bool = False
     ) -> Samples:
-        """Generate the samples of a request with the settings of the recipe's `sample` section."""
+        """Generate the samples of a request with the settings of the recipe's `sample` section.
+
+        With several ranks, all call this at the same time, and those other than 0 get no samples.
+        """
         check_references(self.model, request.references)
         section, spec, method = recipe.sample, self.context.spec, self._method(recipe)
         recorded = TRAJECTORY if trajectory is True else int(trajectory)
@@ -437,9 +443,8 @@ class Pipeline:
         settings = {"seed": recipe.sample_seed, "step": self.step, "recipe": recipe.name, **request.facts}
         settings |= {**_settings(recipe), "calibrated": isinstance(method[0], StoredPlanSampler)}
         output = None if section.output is None else section.output.build(spec=spec, loop=section.loop)
-        return Samples(
-            media, request.conditions, settings, self.components.modality, frames, nfe, output, request.before()
-        )
+        conditions, before = (request.conditions, request.before()) if self.ranks.writes else ([], [])
+        return Samples(media, conditions, settings, self.components.modality, frames, nfe, output, before)
 
     def calibration_problem(self, count: int, seed: int = 0, **changes: Any) -> CalibrationProblem:
         """The problem for calibration: `count` initial states with the guided denoisers and conditions of `sample`."""
@@ -468,7 +473,7 @@ class Pipeline:
                 part.begin(SamplingRun(KeyedNoise(0, [0], spec.latent)))
 
     def _sampler(self, recipe: Recipe, method: Method) -> RequestSampler:
-        return RequestSampler(self.context, recipe, method, self._auxiliary, self.observer)
+        return RequestSampler(self.context, recipe, method, self._auxiliary, self.observer, self.ranks)
 
     def _method(self, recipe: Recipe) -> Method:
         """The sampler and its timesteps.

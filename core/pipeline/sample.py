@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -19,8 +20,10 @@ from ..editing.windows import WindowedEdit
 from ..guidance.base import AuxiliaryDenoiser, Guidance, SamplingRun
 from ..samplers.base import Sampler, StepProgress
 from ..timesteps.base import TimestepSpacing
+from ..training.distributed import Ranks
 from ..types import BadInput, Denoiser, MediaSpec, NoiseLevel
 from ..util.device import autocast
+from ..util.messages import format_count
 from ..util.progress import progress_bar
 from ..util.rng import KeyedNoise
 from .auxiliary import AuxiliaryModelLoader
@@ -46,6 +49,7 @@ class RequestSampler:
         method: The sampler and its timesteps.
         auxiliary: Loads the auxiliary models that guidance names.
         observer: Is called at each step and after each batch.
+        ranks: The processes that share the batches of a request; None: this one alone.
     """
 
     def __init__(
@@ -55,8 +59,10 @@ class RequestSampler:
         method: Method,
         auxiliary: AuxiliaryModelLoader,
         observer: SamplingObserver | None = None,
+        ranks: Ranks | None = None,
     ):
         self.context, self.recipe, self.auxiliary = context, recipe, auxiliary
+        self.ranks = ranks or Ranks()
         self.observer = SamplingObserver() if observer is None else observer
         self.embedder = ConditionEmbedder(context.model, recipe.sample.negative)
         self.auxiliary_embedders: dict[Path, ConditionEmbedder] = {}
@@ -74,15 +80,19 @@ class RequestSampler:
     ) -> tuple[list[Tensor], list[int], list[TrajectoryStep]]:
         """Generate all samples of a request.
 
+        Several ranks share its batches, which are those of one process, so that the samples are the same. All ranks
+        call this at the same time.
+
         Args:
             request: The request.
             recorded: Number of samples whose denoising trajectory is recorded.
             progress: Show a progress bar.
 
         Returns:
-            Media (C, *size) and number of evaluations of each sample, and the denoising trajectory.
+            Media (C, *size) and number of evaluations of each sample, and the denoising trajectory; on ranks other than
+            0 all of them are empty.
         """
-        section, context = self.recipe.sample, self.context
+        section, context, ranks = self.recipe.sample, self.context, self.ranks
         if section.loop:
             warn_of_loop_padding(context.codec, context.spec, bool(context.clip_lengths))
             request = with_loop_sizes(request, context.codec, context.model, context.spec)
@@ -90,22 +100,42 @@ class RequestSampler:
             self.embedder.add(request.conditions, guidance_prompts(self.recipe.sample))
         media: list[Tensor] = [torch.empty(0)] * len(request)
         nfe, frames = [0] * len(request), list[TrajectoryStep]()
-        with progress_bar("sampling", "sample", len(media), show=progress, leave=True) as done:
-            # A loop has no padding, and the places of windows follow from the size of the batch.
-            same_size = section.loop or section.windows is not None
-            batches = list(request.batches(section.batch, same_size))
-            for n, rows in enumerate(batches):
-                batch = self.batch(request, rows)
-                numbers = [request.numbers[i] for i in rows]
-                decode = partial(self._decode, numbers, batch)
-                recorder = _StepRecorder(0 if n else recorded, len(rows), frames, decode)
-                z = self._solve(request, rows, batch, self._observed(decode, n, len(batches), recorder))
-                decoded = request.media(rows, z, batch, decode)
-                for i, sample, evaluations in zip(rows, decoded, recorder.nfe, strict=True):
-                    media[i], nfe[i] = request.finish(i, sample), evaluations
-                self.observer.on_sampled_batch({i: media[i] for i in rows}, {i: request.conditions[i] for i in rows})
-                done.update(len(rows))
-        return media, nfe, frames
+        # A loop has no padding, and the places of windows follow from the size of the batch.
+        batches = list(request.batches(section.batch, section.loop or section.windows is not None))
+        if len(batches) < ranks.world:
+            warnings.warn(
+                f"{ranks.world} processes share whole batches, and {format_count(len(request), 'sample')} in batches "
+                f"of {section.batch} are {len(batches)}: a smaller sample.batch gives each of them a share",
+                stacklevel=4,
+            )
+        show = progress and ranks.writes
+        with progress_bar("sampling", "sample", len(media), show=show, leave=True) as done:
+            for first in range(0, len(batches), ranks.world):
+                number, current = first + ranks.rank, batches[first : first + ranks.world]
+                own = self._generate_batch(request, batches, number, recorded, frames) if number < len(batches) else []
+                for rows, (*finished, evaluations) in zip(current, ranks.collect_tensors(own), strict=False):
+                    for i, sample, count in zip(rows, finished, evaluations.tolist(), strict=True):
+                        media[i], nfe[i] = sample, count
+                    self.observer.on_sampled_batch(
+                        {i: media[i] for i in rows}, {i: request.conditions[i] for i in rows}
+                    )
+                    done.update(len(rows))
+        return (media, nfe, frames) if ranks.writes else ([], [], [])
+
+    def _generate_batch(
+        self, request: SampleRequest, batches: Sequence[Rows], number: int, recorded: int, frames: list[TrajectoryStep]
+    ) -> list[Tensor]:
+        """The media of the rows of a batch, and the number of evaluations of each, (rows,).
+
+        The trajectory of the first batch is appended to `frames`.
+        """
+        rows = batches[number]
+        batch = self.batch(request, rows)
+        decode = partial(self._decode, [request.numbers[i] for i in rows], batch)
+        recorder = _StepRecorder(0 if number else recorded, len(rows), frames, decode)
+        z = self._solve(request, rows, batch, self._observed(decode, number, len(batches), recorder))
+        media = [request.finish(i, one) for i, one in zip(rows, request.media(rows, z, batch, decode), strict=True)]
+        return [*media, torch.tensor(recorder.nfe)]
 
     def latents(self, request: SampleRequest) -> Tensor:
         """Solve a request as one batch, without decoding: (B, C, *spatial)."""

@@ -6,6 +6,10 @@ and attention, forward and backward; element-wise operations are not counted. A 
     FLOPs(step) = batch x FLOPs(row) + FLOPs(optimizer).
 
 Activations are what autograd saves for the backward pass, each storage once, without the weights: a + b x rows bytes.
+With `train.shard`, each of n devices that share one copy keeps, of weights, gradients, average and optimizer state D
+bytes of divided weights, D / n, and gathers G bytes: weights and gradients that belong to no block, and those of two
+blocks, of which one is computed while the next is sent. This follows from how FSDP2 works, and was not measured.
+
 The time is that of real steps, of which the fastest counts, since other programs can only make it longer. Next to it
 stands the share of what the machine reaches in a product of large matrices, FLOPs(step) / seconds / matmul rate: what
 is missing to 1 are element-wise operations, which are limited by the memory, small matrices, and calls.
@@ -28,15 +32,17 @@ from ..data.loader import Batch
 from ..nn.activation_checkpointing import find_blocks
 from ..nn.frozen import FrozenNetwork
 from ..types import BadInput
-from ..util.device import autocast, choose_device
+from ..util.device import autocast, choose_device, uses_bf16
 from ..util.limits import total_memory
 from .build import ModelComponents, build_dataset, build_model_components, check_conditions
+from .sharding import find_divided_weights
 from .step import Trainer
 
 ROWS = (1, 3)  # rows of the batches from which the costs of a row are found
 FILLED = 0.9  # share of a device's memory that a run can fill
 STATE_COPIES = 5  # weights, gradients, average and two moments, before anything is built
 DEVICES = (1, 8, 64)
+MACHINE = 8  # devices of a machine, which train.shard=hybrid needs
 _REPEATS = 5
 
 
@@ -60,6 +66,9 @@ class StepCosts:
         checkpoint: Size of a checkpoint.
         matmul_rate: FLOP/s of a matrix product, in the precision of the training.
         measured_s: Time of the fastest of some real steps, data included.
+        shard: `train.shard`: which devices share one copy of the state.
+        divided: Weights, gradients, average and optimizer state of the weights that devices can divide.
+        gathered: Weights and gradients that a device holds at once, in addition to its part.
     """
 
     parameters: int
@@ -77,6 +86,9 @@ class StepCosts:
     checkpoint: int
     matmul_rate: float
     measured_s: float
+    shard: str = "none"
+    divided: int = 0
+    gathered: int = 0
 
     @property
     def flops_step(self) -> float:
@@ -103,19 +115,26 @@ class StepCosts:
         """Share of the matmul rate that a step reaches, see the module."""
         return self.flops_step / self.measured_s / self.matmul_rate
 
-    def rows_that_fit(self, memory: float) -> int:
-        """Rows that a device with this memory can compute at once: floor((FILLED memory - state - a) / b)."""
-        free = FILLED * memory - self.state - self.activations_fixed
+    def state_of(self, devices: int) -> float:
+        """Memory on each of several devices, without activations: state, or state - D + D / n + G with shards."""
+        copies = {"full": devices, "hybrid": min(devices, MACHINE)}.get(self.shard, 1)
+        return self.state if copies == 1 else self.state - self.divided + self.divided / copies + self.gathered
+
+    def rows_that_fit(self, memory: float, devices: int = 1) -> int:
+        """Rows that each device with this memory can compute at once: floor((FILLED memory - state - a) / b)."""
+        free = FILLED * memory - self.state_of(devices) - self.activations_fixed
         return max(0, int(free // max(1.0, self.activations_row)))
 
     def fit(self, memory: float, devices: int) -> dict[str, Any]:
-        """How the recipe's batch fits on several devices, each of which holds all weights and its share of the rows.
+        """How the recipe's batch fits on several devices, each of which has its share of the rows.
+
+        Each holds all weights, or its part of them, see `train.shard`.
 
         Args:
             memory: Bytes of each device.
             devices: Number of devices.
         """
-        rows = self.rows_that_fit(memory)
+        rows = self.rows_that_fit(memory, devices)
         share = -(-self.batch // devices)
         return {
             "devices": devices,
@@ -123,7 +142,9 @@ class StepCosts:
             "largest_batch": rows * devices,
             "fits": rows > 0,
             "accumulate": -(-share // rows) if rows else None,
-            "memory_used": round(self.state + self.activations_fixed + min(rows, share) * self.activations_row),
+            "memory_used": round(
+                self.state_of(devices) + self.activations_fixed + min(rows, share) * self.activations_row
+            ),
         }
 
     def to_dict(self) -> dict[str, Any]:
@@ -136,12 +157,14 @@ def measure_step_costs(recipe: Recipe, steps: int = 3) -> StepCosts:
     """Measure the costs of a training step of a recipe; no file is written.
 
     Args:
-        recipe: The recipe, whose data is read for one batch and a few steps. The codec is not fitted.
+        recipe: The recipe, whose data is read for one batch and a few steps. The codec is not fitted, and nothing is
+            compiled: operations of compiled functions cannot be counted.
         steps: Number of steps whose time is measured, after one more.
 
     Raises:
         BadInput: The recipe cannot be trained, or its network needs more memory than the machine has.
     """
+    recipe = recipe.with_overrides([("train.compile", False)])
     data, spec = build_dataset(recipe)
     parts = build_model_components(recipe, spec, _check_memory)
     check_conditions(parts, data)
@@ -179,6 +202,7 @@ def _measure(parts: ModelComponents, trainer: Trainer, steps: int) -> StepCosts:
     average = _bytes(trainer.ema.model.state_dict().values())
     optimizer = sum(_bytes([torch.as_tensor(value)]) for value in state)
     extra = sum(_bytes(module.state_dict().values()) for module in trainer.objective.state().values())
+    divided, gathered = _measure_shards(trainer) if train.shard != "none" else (0, 0)
     held = [module.network for module in parts.codec.modules() if isinstance(module, FrozenNetwork)]
     return StepCosts(
         parameters=sum(p.numel() for p in trained),
@@ -196,7 +220,25 @@ def _measure(parts: ModelComponents, trainer: Trainer, steps: int) -> StepCosts:
         checkpoint=stored + average + optimizer + extra,
         matmul_rate=measure_matmul_rate(device, train.precision),
         measured_s=min(times),
+        shard=train.shard,
+        divided=divided,
+        gathered=gathered,
     )
+
+
+def _measure_shards(trainer: Trainer) -> tuple[int, int]:
+    """D and G of the module, in bytes."""
+    trainer.rule.check_can_shard()
+    weights = find_divided_weights(trainer.model)
+    state = [v for p in weights for v in trainer.optimizer.state.get(p, {}).values() if torch.is_tensor(v) and v.ndim]
+    own = set(weights)
+    trained = [p for p in weights if p.requires_grad]
+    divided = 2 * _bytes(weights) + _bytes(trained) + _bytes(state)  # weights and their average, gradients, state
+    blocks = [[p for p in block.parameters() if p in own] for block in find_blocks(trainer.model.network)]
+    in_blocks = {p for block in blocks for p in block}
+    largest = sorted((_bytes(block) for block in blocks), reverse=True)[:2]
+    gathered = 2 * (_bytes(p for p in weights if p not in in_blocks) + sum(largest))
+    return divided, gathered // (2 if uses_bf16(trainer.device, trainer.train.precision) else 1)
 
 
 def _check_memory(outline: nn.Module) -> None:

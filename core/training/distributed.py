@@ -1,7 +1,8 @@
-"""Data-parallel training in several processes ("ranks"), over torch.distributed.
+"""Work in several processes ("ranks") over torch.distributed: data-parallel training, and sampling.
 
-Every rank holds the whole model and computes its rows of the global batch. The gradients of all rows are summed, so
-that all ranks make the same optimiser step. `torchrun` or `sonolux train --nproc` starts the ranks.
+In training every rank holds the whole model and computes its rows of the global batch. The gradients of all rows are
+summed, so that all ranks make the same optimiser step. In sampling each rank generates some of the batches, which rank
+0 collects. `torchrun`, or `--nproc` of a command, starts the ranks.
 
 Decisions travel as CPU tensors over gloo, also between GPUs, so that they never wait for a device; gradients and losses
 of GPUs travel over NCCL. Nothing is pickled: messages are JSON.
@@ -37,11 +38,14 @@ BUCKET = 25 * 2**20
 """Bytes that are sent together."""
 
 _GRACE = 3.0  # seconds that rank 0 has to report a failure first: nearly always all ranks have the same, a wrong recipe
-_VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
 class RankLost(Exception):
     """Another rank ended, or did not answer in time."""
+
+
+class RankFailed(Exception):
+    """Rank 0 failed in something that the others waited for; the message is that of rank 0."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ class StepAgreement:
 
 
 class Ranks:
-    """The place of this process among those that train a model together; this class does not communicate.
+    """The place of this process among those that work together; this class does not communicate.
 
     Args:
         rank: Number of this process, from 0.
@@ -78,8 +82,8 @@ class Ranks:
         """Whether this process writes the run folder, prints, and decides."""
         return self.rank == 0
 
-    def choose_device(self, name: str) -> torch.device:
-        """The training device of this process, see `util.device.choose_device`."""
+    def choose_device(self, name: str, key: str = "train.device") -> torch.device:
+        """The device of this process, see `util.device.choose_device`; `key` is the recipe's, for messages."""
         return choose_device(name)
 
     def check_batch(self, batch: int) -> None:
@@ -98,6 +102,10 @@ class Ranks:
     def gather_json(self, value: Any) -> list[Any]:
         """Values that JSON can express from all ranks."""
         return [value]
+
+    def collect_tensors(self, own: Sequence[Tensor]) -> list[list[Tensor]]:
+        """Tensors of any shapes on the host, any number from each rank: on rank 0 one list a rank, none on others."""
+        return [list(own)]
 
     @contextmanager
     def noticing_loss(self) -> Iterator[None]:
@@ -139,7 +147,7 @@ class Ranks:
         return True
 
     def leave(self) -> None:
-        """End the communication, when all ranks are here."""
+        """End the communication, when all ranks are here; nothing if this was done."""
 
 
 class JoinedRanks(Ranks):
@@ -160,7 +168,7 @@ class JoinedRanks(Ranks):
         wait = timedelta(seconds=timeout)
         self._communicate(dist.init_process_group, backend, store=store, rank=rank, world_size=world, timeout=wait)
 
-    def choose_device(self, name: str) -> torch.device:
+    def choose_device(self, name: str, key: str = "train.device") -> torch.device:
         """A device for each rank of this machine.
 
         Raises:
@@ -172,13 +180,15 @@ class JoinedRanks(Ranks):
             if local >= count:
                 raise BadInput(
                     f"this machine has {format_count(count, 'GPU')}, and more processes than that were started on it: "
-                    f"start {count} for each machine (--nproc, or torchrun --nproc-per-node), or give train.device=cpu"
+                    f"start {count} for each machine (--nproc, or torchrun --nproc-per-node), or give {key}=cpu"
                 )
             device = torch.device("cuda", local)
             torch.cuda.set_device(device)
         elif device.type != "cpu":
             if name != "auto":
-                raise BadInput(f"several processes cannot train on {name}: give train.device=cpu, or start one process")
+                raise BadInput(
+                    f"several processes cannot work together on {name}: give {key}=cpu, or start one process"
+                )
             device = torch.device("cpu")
         return device
 
@@ -238,8 +248,9 @@ class JoinedRanks(Ranks):
             return True
 
     def leave(self) -> None:
-        self.wait()
-        dist.destroy_process_group()
+        if dist.is_initialized():
+            self.wait()
+            dist.destroy_process_group()
 
     def _gather(self, own: Tensor) -> Tensor:
         """Tensors of the same shape from all ranks, (world, *shape)."""
@@ -252,6 +263,19 @@ class JoinedRanks(Ranks):
         sizes = self._gather(torch.tensor([len(own)])).flatten().tolist()
         texts = self._gather(nn.functional.pad(own, (0, max(sizes) - len(own))))
         return [json.loads(bytes(text[:size].tolist())) for text, size in zip(texts, sizes, strict=True)]
+
+    def collect_tensors(self, own: Sequence[Tensor]) -> list[list[Tensor]]:
+        outlines = self.gather_json([[str(tensor.dtype).removeprefix("torch."), *tensor.shape] for tensor in own])
+        if not self.writes:
+            for tensor in own:
+                self._communicate(dist.send, tensor.contiguous(), 0)
+            return []
+        found = [list(own)]
+        for rank, outline in enumerate(outlines[1:], 1):
+            found.append([torch.empty(shape, dtype=getattr(torch, kind)) for kind, *shape in outline])
+            for tensor in found[-1]:
+                self._communicate(dist.recv, tensor, rank)
+        return found
 
     def _in_buckets(self, tensors: Sequence[Tensor], exchange: Callable[[Tensor], Any]) -> None:
         """Exchange tensors in place, many together, since one exchange costs as much as some megabytes."""
@@ -279,47 +303,11 @@ class JoinedRanks(Ranks):
     def _loss(self, error: Exception) -> RankLost:
         ignore_signals()  # the launcher sends SIGTERM to the ranks that are left; this error says more
         return RankLost(
-            f"another process of this run ended, or did not answer for {self.timeout:g} s ({_first_words(error)})"
+            f"another process of this run ended, or did not answer for {self.timeout:g} s ({first_words(error)})"
         )
 
 
-def join_ranks(timeout: float = TIMEOUT) -> Ranks:
-    """Join the ranks that torchrun, or another launcher that sets its variables, has started.
-
-    Args:
-        timeout: Seconds after which a rank that does not answer counts as lost.
-
-    Returns:
-        The ranks; without a launcher, or if it started one process, this process alone.
-
-    Raises:
-        BadInput: This installation of torch cannot communicate.
-        RankLost: Not all ranks have started in time.
-    """
-    if not is_launched() or int(os.environ["WORLD_SIZE"]) == 1:
-        return Ranks()
-    if not dist.is_available() or not dist.is_gloo_available():
-        raise BadInput("this installation of torch has no gloo, so that several processes cannot train: start one")
-    from torch.distributed.distributed_c10d import PrefixStore
-    from torch.distributed.rendezvous import rendezvous
-
-    try:
-        store, rank, world = next(rendezvous("env://", timeout=timedelta(seconds=timeout)))
-    except RuntimeError as error:
-        raise RankLost(
-            f"not all processes of this run have started within {timeout:g} s ({_first_words(error)})"
-        ) from error
-    # A launcher that restarts the processes may keep its store, with the addresses of those that ended.
-    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    return JoinedRanks(PrefixStore(f"attempt_{attempt}", store), rank, world, timeout)
-
-
-def is_launched() -> bool:
-    """Whether a launcher has started this process: the variables of torchrun are set."""
-    return all(name in os.environ for name in _VARIABLES)
-
-
-def _first_words(error: Exception) -> str:
+def first_words(error: Exception) -> str:
     """The first sentence of an error of torch, without the place in its source."""
     text = " ".join(str(error).split())
     return shorten(text.split("] ", 1)[-1].split(". ")[0] if text.startswith("[") else text, 200)

@@ -19,6 +19,7 @@ from .restore import read_training_data
 from .run import TrainingRun
 from .run_dir import RUN_FILES, RUN_FOLDERS
 from .run_view import is_training
+from .sharding import find_divided_weights
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,9 @@ def plan_training(
     data, spec, recorded = read_training_data(recipe, run.folder, resume is not None)
     run.parts = parts = outline_model_components(recipe, spec)
     check_conditions(parts, data)
+    if train.shard != "none" and run.ranks.world > 1:
+        train.optimizer.build().check_can_shard()
+        find_divided_weights(parts.model)
     for callback in run.callbacks:
         callback.check(run)
     step = 0

@@ -295,7 +295,7 @@ class TrainingRun:
         """Save the weights after an error of the data, which are those of the last complete step; whether it was done.
 
         A run that replaces another one and has no checkpoint yet saves none: the other run stays. Nor does rank 0 if
-        it needs parts of weights of other ranks that do not know of the error.
+        it needs parts of weights of other ranks and these do not know of the error.
         """
         saved = False
         if self.trainer.shards is None or self.ranks.ends_together:
@@ -325,12 +325,15 @@ class TrainingRun:
         stopped = self.interrupted
         if stopped and not self.step and self.ranks.share(self.folder.replaces):
             raise Interrupted("stopped before the first step")
-        self.trainer.act_on_rank_0(lambda: self.checkpoints.act_once(self))
-        if self.checkpoints.error:
-            raise RunFailed(f"{self.checkpoints.error}: free some disk space, then {self._how_to_continue()}")
+        self.trainer.act_on_rank_0(self._save_or_fail)
         self.ranks.wait()
         if stopped:
             raise Interrupted(f"stopped at step {self.step}, saved; continue with: {self.folder.resume_command}")
+
+    def _save_or_fail(self) -> None:
+        self.checkpoints.act_once(self)
+        if self.checkpoints.error:
+            raise RunFailed(f"{self.checkpoints.error}: free some disk space, then {self._how_to_continue()}")
 
     def _how_to_continue(self) -> str:
         saved = sorted(self.folder.checkpoints.glob("step-*.safetensors"))

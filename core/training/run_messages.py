@@ -23,9 +23,15 @@ def describe_run(run: RunState) -> list[str]:
         f"diffuses {tuple(parts.spec.latent)} with {weights / 1e6:.2f} M weights, batches of {train.batch}, "
         f"{length}, {where} in {'bf16' if uses_bf16(run.device, train.precision) else 'float32'}; "
         f"writes {run.folder.path}{kept}",
+        *_describe_compilation(run),
         *_describe_codec(run),
         *describe_captions(parts.model, run.trainer.data),
     ]
+
+
+def _describe_compilation(run: RunState) -> list[str]:
+    count = run.trainer.compiled
+    return [f"compiles {format_count(count, 'block')}: the first steps are slow"] if count else []
 
 
 def _describe_codec(run: RunState) -> list[str]:

@@ -25,7 +25,7 @@ from ..nn.activation_checkpointing import find_blocks
 from ..nn.model import ConditionedNetwork
 from ..types import BadInput, Conditioning
 from ..util.device import uses_bf16
-from .distributed import BUCKET, Ranks
+from .distributed import BUCKET, RankFailed, RankLost, Ranks
 
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
@@ -76,13 +76,10 @@ class Shards:
     def _divide(self, model: ConditionedNetwork, bf16: bool) -> None:
         from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 
-        network, level = model.network, getattr(model.network, "level", None)
-        kept: list[nn.Module] = [model.conditions, *([level] if isinstance(level, nn.Module) else [])]
+        network, kept = model.network, _kept_whole(model)
         for module in kept:
             module.to(self.device)
-        whole = {p for module in kept for p in module.parameters()}
-        if any(p.ndim == 0 for p in set(network.parameters()) - whole):
-            raise BadInput("train.shard: the network has a weight that is a single number, which cannot be divided")
+        whole = set(model.parameters()) - set(find_divided_weights(model))
         policy = MixedPrecisionPolicy(
             param_dtype=torch.bfloat16 if bf16 else None,
             reduce_dtype=torch.float32 if bf16 else None,
@@ -203,21 +200,40 @@ class Shards:
         """On rank 0, within `act`: what `collect` of a name gives there."""
         if not self._serving:
             raise RuntimeError(f"{name}: the other ranks do not answer now")
-        self.ranks.share(name)
-        return self._answers[name]()
+        self.ranks.share({"request": name})
+        self._serving = False  # the others are in the middle of an exchange; if it fails, they cannot be told
+        found = self._answers[name]()
+        self._serving = True
+        return found
 
     def act(self, act: Callable[[], T]) -> T | None:
-        """Let rank 0 act, while the other ranks answer its requests; what `act` returns, None on other ranks."""
+        """Let rank 0 act, while the other ranks answer its requests; what `act` returns, None on other ranks.
+
+        An error of `act` ends all ranks, and its message is that of all.
+
+        Raises:
+            BadInput: On other ranks, if rank 0 raised BadInput or OSError, after which a run saves its state.
+            RankFailed: On other ranks, if rank 0 raised anything else.
+        """
         if not self.ranks.writes:
-            while (name := self.ranks.share(None)) is not None:
-                self._answers[name]()
+            while "request" in (told := self.ranks.share(None)):
+                self._answers[told["request"]]()
+            if "failure" in told:
+                self.ranks.ends_together = True
+                raise BadInput(told["failure"]) if told["is_saved"] else RankFailed(told["failure"])
             return None
         self._serving = True
         try:
             result = act()
+        except BaseException as error:
+            if self._serving and not isinstance(error, RankLost):
+                text = str(error) or type(error).__name__
+                self.ranks.share({"failure": text, "is_saved": isinstance(error, (BadInput, OSError))})
+                self.ranks.ends_together = True
+            raise
         finally:
             self._serving = False
-        self.ranks.share(None)
+        self.ranks.share({})
         return result
 
     def collect_parts(self, values: Iterable[Tensor]) -> Mapping[int, Tensor]:
@@ -227,6 +243,25 @@ class Shards:
             if self.ranks.writes:
                 found[i] = whole.detach().cpu()
         return found
+
+
+def find_divided_weights(model: ConditionedNetwork) -> list[nn.Parameter]:
+    """The weights of a model that ranks divide.
+
+    Raises:
+        BadInput: One of them cannot be divided.
+    """
+    whole = {p for module in _kept_whole(model) for p in module.parameters()}
+    found = [p for p in model.network.parameters() if p not in whole]
+    if any(p.ndim == 0 for p in found):
+        raise BadInput("train.shard: the network has a weight that is a single number, which cannot be divided")
+    return found
+
+
+def _kept_whole(model: ConditionedNetwork) -> list[nn.Module]:
+    """The parts of a model that every rank keeps whole: the conditions and the embedding of the noise level."""
+    level = getattr(model.network, "level", None)
+    return [model.conditions, *([level] if isinstance(level, nn.Module) else [])]
 
 
 def _without_unconditional(network: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:

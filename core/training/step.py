@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -13,7 +14,8 @@ from torch import Tensor, nn
 
 from ..conditioning.base import EmbeddedValues, build_conditioning
 from ..data.loader import Batch, StepBatchDataset, iterate_batches
-from ..nn.activation_checkpointing import checkpoint_blocks
+from ..nn.activation_checkpointing import checkpoint_blocks, find_blocks
+from ..nn.compilation import compile_blocks, find_compiler_error
 from ..nn.layers.dropout import keyed_dropout
 from ..nn.model import ConditionedNetwork
 from ..objectives.base import LossResult, StepRandomNumbers, valid_mean
@@ -81,6 +83,7 @@ class Trainer:
     Attributes:
         latents: Encoded examples of earlier steps; None: every batch is encoded.
         shards: The parts of the weights that this rank keeps; None: all of them.
+        compiled: Number of blocks of the network that run compiled, see `train.compile`.
         waited: Seconds for which steps have waited for their batches.
     """
 
@@ -109,11 +112,33 @@ class Trainer:
         self.step, self.waited = 0, 0.0
         self._batches: Iterator[Batch] | None = None
         self._loaded: Batch | None = None  # the next step's batch
+        self.compiled = self._compile()
         if self.train.checkpoint_activations and not checkpoint_blocks(self.model.network):
             raise BadInput(
                 "train.checkpoint_activations: the network has none of the blocks of sonolux (core/nn/layers), so that "
                 "nothing would be computed again: leave it out"
             )
+
+    def _compile(self) -> int:
+        """Compile the blocks of the network, if `train.compile` says so; their number. The average is not compiled."""
+        choice, where = self.train.compile, self.device.type
+        if choice is False or (choice == "auto" and where != "cuda") or not find_blocks(self.model.network):
+            if choice is True:
+                raise BadInput(
+                    "train.compile: the network has none of the blocks of sonolux (core/nn/layers), so that nothing "
+                    "would be compiled: leave it out"
+                )
+            return 0
+        if (error := find_compiler_error(self.device)) is None:
+            return compile_blocks(self.model.network)
+        if choice is True:
+            raise BadInput(f"train.compile: torch cannot compile for {where} here ({error}): set train.compile=false")
+        warnings.warn(
+            f"the network is not compiled, since torch cannot do so for {where} here ({error}): steps are slower; "
+            "train.compile=false leaves this note out",
+            stacklevel=2,
+        )
+        return 0
 
     def shard(self) -> None:
         """Divide weights, average and optimizer state among the ranks, if `train.shard` says so.

@@ -40,10 +40,15 @@ class Optimizer(ABC):
         Raises:
             BadInput: The optimiser cannot update parts of weights.
         """
-        raise BadInput(
-            f"train.shard: the optimizer {type(self).__name__} does not say that it can update parts of weights: use "
-            "adamw or muon, or leave train.shard out"
-        )
+        self.check_can_shard()
+
+    def check_can_shard(self) -> None:
+        """Raise BadInput unless the optimiser can update parts of weights, which those that override `shard` can."""
+        if type(self).shard is Optimizer.shard:
+            raise BadInput(
+                f"train.shard: the optimizer {type(self).__name__} does not say that it can update parts of weights: "
+                "use adamw or muon, or leave train.shard out"
+            )
 
     def keeps_state(self) -> bool:
         """Whether the optimiser keeps state between steps, as Adam does; without it a run cannot be resumed exactly."""

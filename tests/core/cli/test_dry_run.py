@@ -8,6 +8,7 @@ from sonolux.core.cli.main import main
 from sonolux.core.testing.mutation import assert_caught
 from sonolux.core.training import build, dry_run
 from sonolux.core.training.checkpoint import newest_checkpoint
+from sonolux.core.training.optimizers.adamw import AdamW
 from sonolux.core.training.run_dir import RunDir
 from sonolux.core.util.locks import FolderLock
 
@@ -54,6 +55,13 @@ def test_the_training_does_what_was_said(recipe, tmp_path, capsys, monkeypatch):
     started = planned(capsys, recipe, "--from", "runs/tiny", "--out", "runs/other")
     assert started["action"] == "start" and started["checkpoint"] == resumed["checkpoint"]
     assert planned(capsys, recipe, "--nproc", "3", "--out", "runs/other")["processes"] == 3
+
+
+def test_optimizer_that_cannot_shard_is_refused(recipe, capsys, monkeypatch):
+    monkeypatch.delattr(AdamW, "shard")
+    assert main(["train", recipe, "train.shard=full", "--nproc", "2", "--dry-run"]) == 2
+    assert "train.shard: the optimizer AdamW does not say that it can update parts" in capsys.readouterr().err
+    assert main(["train", recipe, "train.shard=full", "--dry-run"]) == 0  # one process shards nothing
 
 
 @pytest.mark.slow

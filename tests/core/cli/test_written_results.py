@@ -132,7 +132,7 @@ def test_planted_writing_in_place_is_caught(results, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_reports_survive_kills(tmp_path, monkeypatch):
-    def evaluate(case, part, folder, progress):
+    def evaluate(case, part, folder, **_):
         made(2, case.recipe.value).write(part / "samples")
 
     def write(report, part, embed):

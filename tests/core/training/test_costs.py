@@ -14,7 +14,8 @@ from sonolux.core.testing.mutation import assert_caught, planted_error, swap_ope
 from sonolux.core.training import costs as costs_module
 from sonolux.core.training.checkpoint import newest_checkpoint
 from sonolux.core.training.costs import FILLED, StepCosts, measure_step_costs
-from sonolux.core.types import MediaSpec
+from sonolux.core.training.optimizers.adamw import AdamW
+from sonolux.core.types import BadInput, MediaSpec
 from torch import nn
 
 C, N = 3, 16 * 16  # channels and positions of the tiny recipe
@@ -115,6 +116,39 @@ def test_sums_and_what_fits():
         assert_caught(check_sums)
 
 
+def check_shards():
+    full = replace(COSTS, shard="full", divided=400, gathered=30)
+    assert full.state_of(1) == COSTS.state == 500 and full.state_of(8) == 100 + 50 + 30
+    assert full.state_of(64) == 100 + 400 / 64 + 30 and replace(full, shard="hybrid").state_of(64) == 180
+    assert full.fit(600, 8)["memory_used"] == 180 + 50 + 120 and full.fit(600, 1)["rows_at_once"] == 0
+    assert replace(full, shard="none").state_of(64) == 500
+
+
+def test_state_of_each_device_with_shards():
+    check_shards()
+    with planted_error(StepCosts, "state_of", swap_operator(ast.Div, ast.Mult)):
+        assert_caught(check_shards)
+
+
+def check_divided(measured):
+    """All of these weights are divided: weights, gradients, average and two moments; none is in a block."""
+    found = measured(8, "train.shard=full", "train.precision=float32")
+    assert found.divided == 5 * 4 * found.parameters and found.gathered == 2 * 4 * found.parameters
+    assert measured(8, "train.shard=full", "train.precision=bf16").gathered == 4 * found.parameters
+
+
+def test_divided_weights_are_counted(measured):
+    check_divided(measured)
+    with planted_error(costs_module, "find_divided_weights", lambda model: list(model.parameters())[1:]):
+        assert_caught(check_divided, measured)
+
+
+def test_an_optimizer_that_cannot_shard_is_refused(measured, monkeypatch):
+    monkeypatch.delattr(AdamW, "shard")
+    with pytest.raises(BadInput, match=r"train\.shard: the optimizer AdamW does not say that it can update parts"):
+        measured(8, "train.shard=full")
+
+
 @pytest.mark.slow
 def test_the_command(tiny_recipe, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -122,6 +156,8 @@ def test_the_command(tiny_recipe, tmp_path, capsys, monkeypatch):
     assert main(["plan", "tiny.yaml", "--steps", "1"]) == 0
     lines = capsys.readouterr().out
     assert all(word in lines for word in ("FLOPs", "measured here", "MiB for each checkpoint", " 64 x 80 GB"))
+    assert main(["plan", "tiny.yaml", "--steps", "1", "train.shard=full"]) == 0
+    assert "train.shard=full: each GPU holds a part" in capsys.readouterr().out
     assert main(["plan", "tiny.yaml", "--steps", "1", "--memory", "0.1", "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
     assert [one["devices"] for one in printed["fit"]] == [1, 8, 64] and printed["memory_gb"] == 0.1

@@ -51,8 +51,11 @@ def pair(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def alone():
-    """name of a variant -> results of one process, which has no shards."""
-    found = {name: _ranks.train(Ranks(), *changes) for name, changes in _sharded_ranks.VARIANTS.items()}
+    """name of a variant -> results of one process, which has no shards and compiles nothing."""
+    found = {
+        name: _ranks.train(Ranks(), *changes, "train.compile=false")
+        for name, changes in _sharded_ranks.VARIANTS.items()
+    }
     return {name: {key: value.contiguous() for key, value in one.items()} for name, one in found.items()}
 
 
@@ -126,6 +129,19 @@ def test_rank_0_makes_previews_of_the_whole_average(pair):
 def test_lost_rank_is_one_error(pair):
     said = json.loads((pair / "lost.json").read_text())
     assert said.startswith("another process of this run ended") and "sonolux train --resume" in said
+
+
+def test_failed_action_of_rank_0_ends_all_at_once(pair):
+    """All have the message of rank 0; after bad input, such as a full disk, the last step is saved."""
+    first, second = json.loads((pair / "failed.json").read_text())
+    assert [one[:3] for one in first] == [
+        ["BadInput", "no room for the preview", 2],
+        ["ZeroDivisionError", "by zero", 2],
+    ]
+    assert [one[:3] for one in second] == [["BadInput", "no room for the preview", 2], ["RankFailed", "by zero", 2]]
+    assert all(abs(a[3] - b[3]) < 10 for a, b in zip(first, second, strict=True))  # not the timeout of 120 s
+    assert newest_checkpoint(pair / "full").stem == "step-00000002"
+    assert not list((pair / "broken").glob("checkpoints/step-*"))
 
 
 def test_optimizer_that_needs_whole_tensors_is_refused():
