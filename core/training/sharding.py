@@ -201,7 +201,7 @@ class Shards:
         if not self._serving:
             raise RuntimeError(f"{name}: the other ranks do not answer now")
         self.ranks.share({"request": name})
-        self._serving = False  # the others are in the middle of an exchange; if it fails, they cannot be told
+        self._serving = False  # the others are in the middle of an exchange; if it fails, they do not receive an error
         found = self._answers[name]()
         self._serving = True
         return found
@@ -216,11 +216,11 @@ class Shards:
             RankFailed: On other ranks, if rank 0 raised anything else.
         """
         if not self.ranks.writes:
-            while "request" in (told := self.ranks.share(None)):
-                self._answers[told["request"]]()
-            if "failure" in told:
+            while "request" in (message := self.ranks.share(None)):
+                self._answers[message["request"]]()
+            if "failure" in message:
                 self.ranks.ends_together = True
-                raise BadInput(told["failure"]) if told["is_saved"] else RankFailed(told["failure"])
+                raise BadInput(message["failure"]) if message["is_saved"] else RankFailed(message["failure"])
             return None
         self._serving = True
         try:
