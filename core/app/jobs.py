@@ -9,7 +9,6 @@ import tempfile
 import threading
 import time
 import traceback
-import warnings
 from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
@@ -25,6 +24,7 @@ from ..pipeline.result import Samples
 from ..util.errors import BadInput
 from ..util.limits import is_out_of_memory
 from ..util.messages import print_lines
+from ..util.notes import Note, collect_notes
 from .commands import PipelineCall
 from .events import EventLog
 from .items import SHEET_TYPE, ItemStore, StudioItem, extent_of, new_identifier, timestamp
@@ -165,21 +165,20 @@ class JobQueue:
     def _run(self, job: StoredJob, parts: list[JobPart] | None) -> None:
         error, state, notes = None, "done", list[str]()
         try:
-            with warnings.catch_warnings(record=True) as caught:
-                warnings.simplefilter("always")
+            with collect_notes() as found:
                 try:
                     self._run_parts(job, parts)
                 finally:
-                    notes = self._notes(job, caught)
+                    notes = self._notes(job, found)
         except JobCancelled:
             state = "cancelled"
-        except BadInput as found:
-            state, error = "failed", str(found)
-        except Exception as found:  # one job must not end the studio
+        except BadInput as fault:
+            state, error = "failed", str(fault)
+        except Exception as fault:  # one job must not end the studio
             state = "failed"
             memory = "out of memory: choose fewer samples, a smaller size, or fewer seconds"
-            error = memory if is_out_of_memory(found) else f"{type(found).__name__}: {found}"
-            if not is_out_of_memory(found):
+            error = memory if is_out_of_memory(fault) else f"{type(fault).__name__}: {fault}"
+            if not is_out_of_memory(fault):
                 print_lines(*traceback.format_exc().splitlines(), err=True)
         self._cancelled.discard(job.id)
         self.store.change(job.id, state=state, error=error, notes=notes, ended=timestamp())
@@ -195,9 +194,9 @@ class JobQueue:
             run = PartRun(self, job, n, part, call, pipeline, first)
             first += run.run()
 
-    def _notes(self, job: StoredJob, caught: list[warnings.WarningMessage]) -> list[str]:
-        """The warnings of a job; files of the studio are named as their items, without folders."""
-        texts = [str(one.message) for one in caught if issubclass(one.category, UserWarning)]
+    def _notes(self, job: StoredJob, found: list[Note]) -> list[str]:
+        """The notes of a job; files of the studio are named as their items, without folders."""
+        texts = [note.text for note in found]
         inputs = job.request.get("inputs") or ()
         for identifier in [*inputs, job.request.get("mask")]:
             with suppress(RequestRefused):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +16,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+
+from ..util.notes import issue_note
 
 MOST_BYTES = 4 * 2**30
 """Largest size of the file; further examples are not stored."""
@@ -138,5 +139,5 @@ class LatentFile:
 
     def _note(self, what: str) -> None:
         if not self._noted:
-            warnings.warn(f"the encoded examples in {self.path()}: the file {what}", stacklevel=3)
+            issue_note(f"the encoded examples in {self.path()}: the file {what}", stacklevel=3)
         self._noted = True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,11 +21,12 @@ from ..nn.model import ConditionedNetwork
 from ..training.build import ModelComponents
 from ..types import BadInput
 from ..util.messages import escape_control_characters, format_count, format_names
+from ..util.notes import hold_notes, issue_note
 from ..util.rng import KeyedNoise
 from .auxiliary import AuxiliaryModelLoader
 from .conditions import SampleConditions, per_sample_conditions
 from .context import ModelContext
-from .edit.context import EditContext, hold_warnings
+from .edit.context import EditContext
 from .edit.inpaint import extend_request, inpaint_request, name_longest_addition
 from .edit.morph import are_class_names, class_morph_request, morph_request
 from .edit.options import (
@@ -193,7 +193,7 @@ class Pipeline:
         """
         options = load_options(VaryOptions, [("strength", strength), ("count", count)])
         context = self._edit_context(changes)
-        with hold_warnings():
+        with hold_notes():
             request = vary_request(context, files, options)
         self._refuse_unused(context.recipe, self._changed(changes), len(request))
         return self.generate(context.recipe, request, progress=progress)
@@ -231,7 +231,7 @@ class Pipeline:
         given |= {"resample": resample, "jump": jump, "trained": trained, "reference": reference}
         options = load_options(InpaintOptions, list(given.items()))
         context = self._edit_context(changes)
-        with hold_warnings():
+        with hold_notes():
             request = inpaint_request(context, files, options)
         self._refuse_unused(context.recipe, self._changed(changes), len(request))
         return self.generate(context.recipe, request, progress=progress)
@@ -265,7 +265,7 @@ class Pipeline:
         given |= {"trained": trained, "reference": reference}
         options = load_options(ExtendOptions, list(given.items()))
         context = self._edit_context(changes)
-        with hold_warnings():
+        with hold_notes():
             request = extend_request(context, files, options)
         self._refuse_unused(context.recipe, self._changed(changes), len(request))
         with name_longest_addition(request):
@@ -288,7 +288,7 @@ class Pipeline:
         """
         options = load_options(RestoreOptions, [("count", count), ("reference", reference)])
         context = self._edit_context(changes)
-        with hold_warnings():
+        with hold_notes():
             request = restore_request(context, files, options)
         self._refuse_unused(context.recipe, self._changed(changes), len(request))
         return self.generate(context.recipe, request, progress=progress)
@@ -315,7 +315,7 @@ class Pipeline:
         section = context.recipe.sample
         self._refuse_unused(context.recipe, self._changed(changes), 2, "both ends")
         labels = [row.get("label") for row in per_sample_conditions(self.model, section, 2)]
-        with hold_warnings():
+        with hold_notes():
             request = morph_request(context, a, b, labels, count)
             self._note_replaced(context.recipe, self._changed(changes))
         return self.generate(context.recipe, request, progress=progress)
@@ -348,7 +348,7 @@ class Pipeline:
         check_reprompt_keys(self._changed(changes))
         context = self._edit_context(changes, use="belm", timesteps="quadratic_tau", steps=50)
         unguided = self._edit_context({**changes, "guidance": None}, use="belm", timesteps="quadratic_tau", steps=50)
-        with hold_warnings():
+        with hold_notes():
             request = reprompt_request(context, files, options, invert=unguided.latents)
         self._refuse_unused(context.recipe, self._changed(changes), len(request))
         return self.generate(context.recipe, request, progress=progress)
@@ -379,7 +379,7 @@ class Pipeline:
         given = {"operator": operator, "noise": noise, "method": method, "degrade": degrade, "count": count}
         options = load_options(RecoverOptions, list(given.items()))
         context = self._edit_context(changes)
-        with hold_warnings():
+        with hold_notes():
             request = recover_request(context, files, options)
         self._refuse_unused(context.recipe, self._changed(changes), len(request))
         return self.generate(context.recipe, request, progress=progress)
@@ -416,7 +416,7 @@ class Pipeline:
     ) -> SampleRequest:
         section, context, seed = recipe.sample, self.context, recipe.sample_seed
         if section.label is None and "null" in self.classes:
-            warnings.warn("label=null is unconditional; the class of this name is label=\"'null'\"", stacklevel=3)
+            issue_note("label=null is unconditional; the class of this name is label=\"'null'\"", stacklevel=3)
         rows = per_sample_conditions(context.model, section, section.count if count is None else count)
         for row, others in zip(rows, conditions, strict=False):
             row.update(others)
@@ -523,7 +523,7 @@ class Pipeline:
         if replaced:
             before, now = (" and ".join(names[key] for key in replaced) for names in (own, used))
             remedy = " or ".join(f"{key}=..." for key in replaced)
-            warnings.warn(
+            issue_note(
                 f"a morph of files takes {now} instead of the recipe's {before}, since it solves an ODE in both "
                 f"directions: {remedy} takes another",
                 stacklevel=4,

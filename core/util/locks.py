@@ -11,7 +11,6 @@ import stat
 import sys
 import threading
 import time
-import warnings
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -24,6 +23,7 @@ from pydantic import Field, TypeAdapter
 from .errors import BadInput
 from .folders import OWN, clear_own_name, missing_folders
 from .json_files import read_json
+from .notes import issue_note
 
 try:
     import fcntl
@@ -178,7 +178,7 @@ class FolderLock:
 
     def _unprotected(self, error: OSError) -> None:
         why = error.strerror or str(error)
-        warnings.warn(f"{self.folder} cannot be locked ({why}): do not write to it with two commands", stacklevel=5)
+        issue_note(f"{self.folder} cannot be locked ({why}): do not write to it with two commands", stacklevel=5)
 
     def intact(self) -> bool:
         """Whether the folder is still the one that was locked, not moved, removed or replaced by another one."""

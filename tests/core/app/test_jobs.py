@@ -3,6 +3,7 @@
 import json
 import shlex
 import threading
+import warnings
 
 import pytest
 import yaml
@@ -12,7 +13,9 @@ from sonolux.core.app.job_requests import JobRequestBody
 from sonolux.core.app.limits import RequestRefused, StudioLimits
 from sonolux.core.app.studio import Studio
 from sonolux.core.cli.main import main
+from sonolux.core.testing.mutation import assert_caught, planted_error
 from sonolux.core.training.checkpoint import newest_checkpoint
+from sonolux.core.util import notes
 
 
 def files_of(folder):
@@ -99,13 +102,15 @@ def test_previews_are_drawn_from_estimates(client, monkeypatch):
 
 
 class Held:
-    """Holds the sampling of jobs at their first step until it is released."""
+    """Holds the sampling of jobs at their first step until it is released, and gives a note there."""
 
-    def __init__(self, monkeypatch):
+    def __init__(self, monkeypatch, note=None):
         self.reached, self.go = threading.Event(), threading.Event()
         real = jobs.PartRun.on_sampling_step
 
         def held(run, progress):
+            if note is not None:
+                notes.issue_note(note)
             self.reached.set()
             assert self.go.wait(30)
             real(run, progress)
@@ -124,6 +129,38 @@ def test_a_running_job_is_cancelled_at_its_next_step(client, monkeypatch):
     assert ended["state"] == "cancelled" and ended["items"] == []
     assert events(client, job)[-1][1] == "cancelled"
     assert client.sampled()["state"] == "done", "the next job is not disturbed"
+
+
+class OfTheProcess:
+    """A variable of all threads, in place of a context variable."""
+
+    value = None
+
+    def get(self):
+        return self.value
+
+    def set(self, value):
+        before, self.value = self.value, value
+        return before
+
+    reset = set
+
+
+def check_notes_of_the_job(client):
+    with pytest.MonkeyPatch.context() as monkeypatch, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        held = Held(monkeypatch, "of the job")
+        job = client.job(kind="sample", model="run", count=1, steps=1)
+        assert held.reached.wait(30)
+        notes.issue_note("of another request")
+        held.go.set()
+        assert client.ended(job["id"])["notes"] == ["of the job"]
+
+
+def test_the_notes_of_a_job_are_its_own(client):
+    check_notes_of_the_job(client)
+    with planted_error(notes, "_collected", OfTheProcess()):
+        assert_caught(check_notes_of_the_job, client)
 
 
 def test_waiting_jobs_run_in_their_order_and_can_be_cancelled(client, monkeypatch):
