@@ -37,6 +37,9 @@ RUN_FOLDERS = ("checkpoints", "previews", "tensorboard", "wandb")
 UNSAVED = f"{OWN}unsaved"
 """File in the folder of a run that has not saved a checkpoint yet: the same command may replace it."""
 
+TRAINING = "training"
+"""What the lock of a run folder is for while the run is trained; `sonolux calibrate`, for example, locks it too."""
+
 
 class RunDir:
     """A run folder.
@@ -57,7 +60,7 @@ class RunDir:
 
     def __init__(self, path: Path):
         self.path = self.place = path
-        self._lock = FolderLock(path)
+        self._lock = FolderLock(path, TRAINING)
         self._replacement: FolderReplacement | None = None
         self._recipe: Recipe
         self._texts: dict[str, str] = {}  # name -> content of the files that describe the run
@@ -341,7 +344,7 @@ class RunDir:
             n += 1
             path = self.path.with_name(f"{self.path.name}-{n}")
         self._replacement, self.path, self.place = None, path, path
-        self._lock = FolderLock(path)
+        self._lock = FolderLock(path, TRAINING)
         self._lock.acquire()
         self._mark_as_own()
         self._write_texts()
