@@ -105,7 +105,9 @@ class LatentFile:
             with open(self.path(), "rb+") as file:
                 header, size = file.read(len(self._header)), file.seek(0, os.SEEK_END)
                 if header != self._header:
-                    self._note("is damaged, or of another codec: it is made again")
+                    damaged = not header.startswith(_MAGIC)
+                    reason = "is damaged" if damaged else "is of another codec, version or kind of device"
+                    self._note(f"{reason}, and is made again")
                     file.truncate(0)
                     return
                 whole = (size - len(header)) // self._record
