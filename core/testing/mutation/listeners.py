@@ -1,4 +1,4 @@
-"""Who is told of planted errors: `pytest --mutants` lists them."""
+"""Listeners, which receive the description of every planted error: `pytest --mutants` lists them."""
 
 from __future__ import annotations
 
