@@ -8,7 +8,7 @@ import warnings
 import pytest
 import yaml
 from pydantic import TypeAdapter
-from sonolux.core.app import job_store, jobs, model_cache
+from sonolux.core.app import job_store, model_cache, part_run
 from sonolux.core.app.job_requests import JobRequestBody
 from sonolux.core.app.limits import RequestRefused, StudioLimits
 from sonolux.core.app.studio import Studio
@@ -77,7 +77,7 @@ def events(client, job, last=None):
 
 
 def test_events_state_progress_items_and_the_end(client, monkeypatch):
-    monkeypatch.setattr(jobs, "PREVIEW_EVERY", 0.0)
+    monkeypatch.setattr(part_run, "PREVIEW_EVERY", 0.0)
     job = client.job(kind="sample", model="run", count=6, steps=4, seed=1)
     found = events(client, job)
     names = [name for _, name, _ in found]
@@ -94,8 +94,8 @@ def test_events_state_progress_items_and_the_end(client, monkeypatch):
 
 
 def test_previews_are_drawn_from_estimates(client, monkeypatch):
-    monkeypatch.setattr(jobs, "PREVIEW_EVERY", 0.0)
-    monkeypatch.setattr(jobs, "PREVIEW_SHARE", float("inf"))
+    monkeypatch.setattr(part_run, "PREVIEW_EVERY", 0.0)
+    monkeypatch.setattr(part_run, "PREVIEW_SHARE", float("inf"))
     monkeypatch.setattr("sonolux.core.app.events.LATEST_ONLY", ())
     found = events(client, client.sampled(steps=4))
     assert [data["step"] for _, name, data in found if name == "preview"] == [1, 2, 3], "the result follows the last"
@@ -106,7 +106,7 @@ class Held:
 
     def __init__(self, monkeypatch, note=None):
         self.reached, self.go = threading.Event(), threading.Event()
-        real = jobs.PartRun.on_sampling_step
+        real = part_run.PartRun.on_sampling_step
 
         def held(run, progress):
             if note is not None:
@@ -115,7 +115,7 @@ class Held:
             assert self.go.wait(30)
             real(run, progress)
 
-        monkeypatch.setattr(jobs.PartRun, "on_sampling_step", held)
+        monkeypatch.setattr(part_run.PartRun, "on_sampling_step", held)
 
 
 def test_a_running_job_is_cancelled_at_its_next_step(client, monkeypatch):
@@ -198,10 +198,10 @@ def test_a_job_that_fails_says_why(client, monkeypatch):
     def fail(*_):
         raise RuntimeError("a fault of a component")
 
-    monkeypatch.setattr(jobs, "run_call", fail)
+    monkeypatch.setattr(part_run, "run_call", fail)
     job = client.ended(client.job(kind="sample", model="run", count=1)["id"])
     assert job["state"] == "failed" and job["error"] == "RuntimeError: a fault of a component"
-    monkeypatch.setattr(jobs, "run_call", lambda *_: (_ for _ in ()).throw(MemoryError()))
+    monkeypatch.setattr(part_run, "run_call", lambda *_: (_ for _ in ()).throw(MemoryError()))
     job = client.ended(client.job(kind="sample", model="run", count=1)["id"])
     assert job["error"].startswith("out of memory: choose fewer samples")
 

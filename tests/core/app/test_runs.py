@@ -177,7 +177,7 @@ def test_a_stopped_run_is_continued_in_its_own_process(connect, open_studio, tin
         found = client.get("/api/runs/run").json()
         assert found["state"] == "finished" and found["checkpoint"] == "step-00000002"
         assert client.post("/api/runs/run/resume").json()["state"] == "running"
-        end = time.monotonic() + 90
+        end = time.monotonic() + 300
         while client.get("/api/runs/run").json()["state"] == "running" and time.monotonic() < end:
             time.sleep(0.2)
         found = client.get("/api/runs/run").json()
