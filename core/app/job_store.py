@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import threading
-import warnings
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +13,7 @@ from pydantic import Field, TypeAdapter
 from ..util.atomic_replace import write_text_file
 from ..util.errors import BadInput
 from ..util.json_files import StoredRecord, read_json
+from ..util.notes import issue_note
 from .events import EventLog
 from .items import SHEET_TYPE, Identifier, ItemStore, timestamp
 from .limits import StudioLimits, unknown_thing
@@ -136,7 +136,7 @@ class JobStore:
                 try:
                     self._write(job)
                 except OSError as error:
-                    warnings.warn(f"the record of job {identifier} cannot be written: {error}", stacklevel=2)
+                    issue_note(f"the record of job {identifier} cannot be written: {error}", stacklevel=2)
         if changes.get("state") in ENDED:
             self.publish_end(identifier)
         return job

@@ -44,6 +44,7 @@ def describe_model(models: ModelCache, name: str) -> dict[str, Any]:
             "guidance": to_plain_values(section.guidance),
             "count": section.count,
             "seconds": trained,
+            "windows": section.windows,
             "size": [spec.size[axis] for axis in spec.other_axes],
             "seed": recipe.sample_seed,
         },
@@ -53,6 +54,7 @@ def describe_model(models: ModelCache, name: str) -> dict[str, Any]:
         "edits": possible_edits(pipeline),
         "operators": registry.component_names("degradation"),
         "seconds_max": trained if positions else None,
+        "takes_windows": not positions,
         "few_steps": sorted(pipeline.plans),
         "examples": prompts or _examples(name),
         "checkpoints": [

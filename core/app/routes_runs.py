@@ -13,13 +13,13 @@ from fastapi.responses import FileResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from .datasets import LONGEST, PreparedFolder, Selection
+from .drawing import draw_file
 from .events import HEARTBEAT, format_event
 from .items import SHEET_TYPE, media_type_of
 from .limits import find_by_name
 from .routes_jobs import LastEvent, number_of_event
 from .runs import RunWatcher
 from .studio import Studio
-from .uploads import draw_file
 
 POLL = 1.0  # seconds between looks at a run
 

@@ -16,6 +16,7 @@ from pydantic import TypeAdapter
 
 from ..config.registry import PACKAGE
 from ..training.plateau import PATIENCE
+from ..training.run_dir import TRAINING
 from ..training.run_view import RunRecord, read_run
 from ..util.errors import BadInput
 from ..util.json_files import parse_json
@@ -97,22 +98,26 @@ class RunWatcher:
         """Ask the training to save a checkpoint and end, as Ctrl-C does.
 
         Raises:
-            RequestRefused: It is not running.
+            RequestRefused: It is not trained now; another command may be writing to its folder.
         """
         owner = find_lock_owner(self.folder)
         if owner is None or owner.pid == os.getpid():
             raise RequestRefused(409, f"{self.name} is not running")
+        if owner.purpose != TRAINING:
+            raise RequestRefused(409, f"{self.name} is not trained now: {owner} writes to its folder; stop it there")
         os.kill(owner.pid, signal.SIGTERM)  # a process in the background may ignore SIGINT
 
     def resume(self) -> None:
         """Continue the run in a process of its own, which goes on if the studio ends.
 
         Raises:
-            RequestRefused: It is running.
+            RequestRefused: It is running, or another command writes to its folder.
             BadInput: It has no checkpoint.
         """
         if self._is_running():
             raise RequestRefused(409, f"{self.name} is running already")
+        if (owner := find_lock_owner(self.folder)) is not None:
+            raise RequestRefused(409, f"{owner} writes to the folder of {self.name}: wait until it ends")
         if not any((self.folder / "checkpoints").glob("step-*.safetensors")):
             raise BadInput(f"{self.name} has no checkpoint to continue from: start it with `sonolux train`")
         self.logs.mkdir(parents=True, exist_ok=True)
@@ -129,7 +134,8 @@ class RunWatcher:
     def _is_running(self) -> bool:
         if self._process is not None and self._process.poll() is None:
             return True
-        return find_lock_owner(self.folder) is not None
+        owner = find_lock_owner(self.folder)
+        return owner is not None and owner.purpose == TRAINING
 
     def _message(self) -> str | None:
         """The last line of a process that this studio started and that failed."""

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from ..types import BadInput, MediaSpec
-from ..util.atomic_replace import replace_whole_file
 from ..util.folders import file_stem
 from ..util.messages import escape_control_characters
+from .drawing import draw_file
 from .items import StudioItem, extent_of, new_identifier, timestamp
-from .jobs import DRAWING
 from .limits import RequestRefused
 from .studio import Studio
 
@@ -110,19 +109,3 @@ def draw_item(studio: Studio, item: StudioItem) -> Path:
         raise RequestRefused(404, "the model that reads this item is not served now")
     modality: Any = studio.models.pipeline(item.model).components.modality
     return draw_file(modality, studio.items.file(item), studio.items.sheet(item))
-
-
-def draw_file(modality: Any, file: Path, target: Path) -> Path:
-    """Draw a file, unless this was done since it last changed.
-
-    Args:
-        modality: Reads and draws it.
-        file: The file.
-        target: Where the drawing is kept.
-    """
-    if target.is_file() and target.stat().st_mtime_ns >= file.stat().st_mtime_ns:
-        return target
-    media = modality.read(file)
-    with DRAWING, replace_whole_file(target) as part:
-        modality.sheet(part, [media])
-    return target

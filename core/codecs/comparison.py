@@ -6,12 +6,13 @@ run that wrote this file.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from ..nn.frozen import fingerprint_of_tensors
 from ..types import move_like
 from .base import LearnedCodec
 
@@ -61,6 +62,17 @@ def equal_fits(mine: nn.Module, theirs: nn.Module) -> bool:
     """Whether two codecs of the same settings have the same fitted values, up to rounding."""
     first, second = _fitted(mine), _fitted(theirs)
     return first.keys() == second.keys() and all(_close(second[name], value) for name, value in first.items())
+
+
+def fingerprint_of_codec(codec: nn.Module, options: Mapping[str, Any], facts: Sequence[Any] = ()) -> bytes:
+    """Hash of what a codec computes: its class, settings and fitted values, wherever these were read.
+
+    Args:
+        codec: The codec, fitted.
+        options: Its options in the recipe, defaults included.
+        facts: What else the result depends on, as JSON can hold it.
+    """
+    return fingerprint_of_tensors(_fitted(codec), [type(codec).__name__, dict(_settings(codec, options)), *facts])
 
 
 def _fitted(codec: nn.Module) -> Mapping[str, Tensor]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-import warnings
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
@@ -16,6 +15,7 @@ from ..types import BadInput, Item, Tokens, move_like
 from ..util.annotations import ComponentKind, Range
 from ..util.labels import normalise_label
 from ..util.messages import CONTROL, shorten
+from ..util.notes import issue_note
 from .base import Condition
 from .encoders.base import TextEncoder
 
@@ -71,12 +71,12 @@ class Text(Condition):
             raise BadInput(f"{self.key}: a prompt is a text in quotes, not {shorten(repr(value))}")
         text = _cleaned(value)
         if not text:
-            warnings.warn("an empty prompt is unconditional", stacklevel=2)
+            issue_note("an empty prompt is unconditional", stacklevel=2)
             return None
         kept = self.encoder.cut(text, self.length)
         if len(kept) < len(text):
             place = f"...{kept[-_SHOWN:]} | {text[len(kept) :].lstrip()[:_SHOWN]}..."
-            warnings.warn(
+            issue_note(
                 f"a prompt is cut after {len(kept)} of {len(text)} characters ({self.length} tokens), at |: {place!r}",
                 stacklevel=2,
             )

@@ -5,11 +5,11 @@ Applied to a parsed tree before it is merged and validated. One note per recipe 
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
+from ..util.notes import issue_note
 from .tree import ConfigNode, ConfigProblem
 
 # old path -> new path
@@ -130,6 +130,6 @@ def warn_of_old_names(source: str, renamed: Mapping[str, str]) -> None:
     """Tell in one line what a recipe should be changed to; nothing where it has no old names."""
     if renamed:
         listed = ", ".join(f"{old} is now {new}" for old, new in renamed.items())
-        warnings.warn(
+        issue_note(
             f"{source} has names of the first edition, which the next release will refuse: {listed}", stacklevel=2
         )

@@ -12,7 +12,6 @@ import importlib.util
 import inspect
 import os
 import sys
-import warnings
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.machinery import SourceFileLoader
@@ -22,6 +21,7 @@ from types import CodeType, ModuleType
 
 from ..util.errors import BadInput, BrokenPlugin
 from ..util.messages import did_you_mean, format_names, raise_bad_input, raise_broken_plugin, shorten
+from ..util.notes import issue_note
 from ..util.paths import expand_home
 from . import legacy
 from .signature import Parameter, constructor_parameters, first_docstring_line
@@ -225,7 +225,7 @@ def _plugin(kind: str, name: str, claims: list[EntryPoint]) -> type:
     point = claims[0]
     if point.group.removeprefix(f"{PACKAGE}.") != kind:
         message = f"{distribution_label(point)} registers {name!r} in {point.group}, which is now {PACKAGE}.{kind}"
-        warnings.warn(f"{message}; the next release will not read the old group", stacklevel=2)
+        issue_note(f"{message}; the next release will not read the old group", stacklevel=2)
     try:
         return point.load()
     except Exception as error:

@@ -78,8 +78,8 @@ def is_recipe_type(annotation: Any) -> bool:
         return any(is_recipe_type(a) for a in options if a is not type(None))
     if origin in LISTS or origin in MAPPINGS:
         return all(is_recipe_type(a) for a in args if a is not Ellipsis)
-    # The dataclasses of core/types.py are passed between parts of the program; recipes cannot contain them.
-    return is_dataclass(annotation) and not str(getattr(annotation, "__module__", "")).endswith("core.types")
+    # The dataclasses of core/types are passed between parts of the program; recipes cannot contain them.
+    return is_dataclass(annotation) and ".core.types." not in f"{getattr(annotation, '__module__', '')}."
 
 
 def constructor_parameters(cls: type, kind: str = "") -> dict[str, Parameter]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import warnings
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
 from pathlib import Path
@@ -20,6 +19,7 @@ from pydantic import TypeAdapter
 from ..util import user_key
 from ..util.errors import BadInput
 from ..util.json_files import read_json
+from ..util.notes import issue_note
 
 ENVIRONMENT, RESOLVED, CHECKPOINTS = "env.json", "resolved.yaml", "checkpoints"  # names in a run folder
 FOLDER, SIGNATURES = "folder", "recipes"  # keys of env.json
@@ -85,7 +85,7 @@ def ownership_entries(folder: Path, texts: Iterable[str]) -> dict[str, Any]:
     try:
         signatures = [user_key.sign_text(_claim(folder, text)) for text in texts]
     except OSError as error:
-        warnings.warn(
+        issue_note(
             f"this run cannot be marked as yours ({error}): later commands will ask for its paths again, such as "
             "data.root=PATH; XDG_STATE_HOME=FOLDER names another place for the key",
             stacklevel=2,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import stat
-import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from ..util.errors import BadInput
 from ..util.labels import normalise_label
+from ..util.notes import issue_note
 from .files import format_path
 
 Caption = str | list[str] | None
@@ -52,7 +52,7 @@ def choose_caption(source: CaptionSource, path: Path, listed: Caption) -> Captio
     except BadInput as error:
         if source == "sidecar":
             raise
-        warnings.warn(f"{error}; it is left out", stacklevel=2)
+        issue_note(f"{error}; it is left out", stacklevel=2)
         return None
 
 

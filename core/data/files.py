@@ -14,13 +14,13 @@ import os
 import re
 import stat
 import unicodedata
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ..util.errors import BadInput
 from ..util.messages import format_first, format_names, shorten
+from ..util.notes import issue_note
 from ..util.paths import expand_home
 from ..util.progress import with_progress
 
@@ -248,7 +248,7 @@ class UnusableFiles:
                 f"{self._short_summary(55)}; `sonolux prepare FOLDER` lists all. Repair or remove them, or raise it."
             )
         if bad + others:
-            warnings.warn(f"skipped {bad + others} of {total} files: {self.summary()}", stacklevel=2)
+            issue_note(f"skipped {bad + others} of {total} files: {self.summary()}", stacklevel=2)
 
     def _short_summary(self, most: int) -> str:
         """`summary` with as many files and reasons as fit into `most` characters."""
@@ -280,9 +280,7 @@ class RemarkCollector:
         """
         for about in self._by_kind.values():
             more = f"; and {len(about) - 3} more" if len(about) > 3 else ""
-            warnings.warn(
-                f"{len(about)} of {total} {self.noun}: {'; '.join(about[:3])}{more}", stacklevel=stacklevel + 1
-            )
+            issue_note(f"{len(about)} of {total} {self.noun}: {'; '.join(about[:3])}{more}", stacklevel=stacklevel + 1)
 
 
 def labels_from_folders(files: Sequence[Path], root: Path, bad: UnusableFiles) -> list[str | None]:
@@ -342,7 +340,7 @@ def warn_of_lost_classes(found: Iterable[str | None], usable: Iterable[str | Non
     """
     lost = sorted({label for label in found if label is not None} - set(usable), key=natural_sort_key)
     if lost:
-        warnings.warn(
+        issue_note(
             f"no file is usable of {len(lost)} of the classes, which cannot be trained: {format_names(lost)}",
             stacklevel=3,
         )

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +16,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+
+from ..util.notes import issue_note
 
 MOST_BYTES = 4 * 2**30
 """Largest size of the file; further examples are not stored."""
@@ -104,7 +105,9 @@ class LatentFile:
             with open(self.path(), "rb+") as file:
                 header, size = file.read(len(self._header)), file.seek(0, os.SEEK_END)
                 if header != self._header:
-                    self._note("is damaged, or of another codec: it is made again")
+                    damaged = not header.startswith(_MAGIC)
+                    reason = "is damaged" if damaged else "is of another codec, version or kind of device"
+                    self._note(f"{reason}, and is made again")
                     file.truncate(0)
                     return
                 whole = (size - len(header)) // self._record
@@ -138,5 +141,5 @@ class LatentFile:
 
     def _note(self, what: str) -> None:
         if not self._noted:
-            warnings.warn(f"the encoded examples in {self.path()}: the file {what}", stacklevel=3)
+            issue_note(f"the encoded examples in {self.path()}: the file {what}", stacklevel=3)
         self._noted = True

@@ -12,7 +12,6 @@ import multiprocessing
 import os
 import signal
 import time
-import warnings
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -27,6 +26,7 @@ from torch.utils.data import Dataset as MapDataset
 from ..types import BadInput, Dataset, Item, MediaSpec
 from ..util.interrupts import SIGNALS
 from ..util.messages import format_first
+from ..util.notes import issue_note
 from ..util.rng import keyed_generator
 
 Workers = int | Literal["auto"]
@@ -178,7 +178,7 @@ class StepBatchDataset(MapDataset):
         if len(self.lost) > self.most_lost:
             raise TooManyExamplesLost(self.lost, len(self.data))
         if lost and first:
-            warnings.warn(
+            issue_note(
                 f"{next(iter(lost.values()))}; the next example in the order takes its place. Training goes on until "
                 f"more than {self.most_lost} of {len(self.data)} examples are lost",
                 stacklevel=2,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from ..types import BadInput
 from ..util.integers import as_seed
 from ..util.json_files import StoredRecord, read_json_lines
 from ..util.messages import format_names
+from ..util.notes import issue_note
 
 PARTS = ("train", "valid")
 MOST_EXAMPLES = 10_000_000  # of a generated dataset: each has a line in the manifest
@@ -123,7 +123,7 @@ def _note_single_examples(classes: Sequence[str]) -> None:
     if classes:
         one = f"the class {classes[0]!r} has" if len(classes) == 1 else f"{len(classes)} classes have"
         names = f" ({format_names(sorted(classes))})" * (len(classes) > 1)
-        warnings.warn(f"{one} one example only{names}: it is trained, and none is held out", stacklevel=3)
+        issue_note(f"{one} one example only{names}: it is trained, and none is held out", stacklevel=3)
 
 
 class StoredExample(StoredRecord):

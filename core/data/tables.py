@@ -14,7 +14,6 @@ import math
 import os
 import re
 import unicodedata
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +22,7 @@ from typing import Any
 from ..util.errors import BadInput
 from ..util.labels import normalise_label
 from ..util.messages import CONTROL, did_you_mean, shorten, similar_names
+from ..util.notes import issue_note
 from ..util.paths import expand_home
 from .captions import Caption, clean_captions
 from .files import format_path
@@ -147,14 +147,14 @@ def _note_similar_names(rows: Sequence[TableRow], table: str) -> None:
     for column in dict.fromkeys(name for row in rows for name in row.more):
         if name := meant.get(column.casefold()) or next(iter(similar_names(column, missing, count=1)), None):
             remedy = f"if it is, rename it to {name}"
-            warnings.warn(
+            issue_note(
                 f"{table}: the column {shorten(column)!r} is an attribute, not the {name}: {remedy}", stacklevel=3
             )
 
 
 def note_folder_labels(table: Path) -> None:
     """Warn that the folders are the classes of a table without labels."""
-    warnings.warn(
+    issue_note(
         f"{format_path(expand_home(table))}: no line has a label: the names of the folders are the classes; without "
         f"classes: data.label=none",
         stacklevel=3,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import tempfile
-import warnings
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +24,7 @@ from ..training.build import build_dataset, fit_codec
 from ..training.distributed import Ranks
 from ..types import BadInput, MediaSpec
 from ..util.labels import normalise_label
+from ..util.notes import collect_notes, issue_note
 from .evaluation_input import EvaluationInput
 from .examples import ENOUGH, CodecRoundTrip, ExampleSet, GeneratedSet, RealData, balanced_subset, load_real_data
 from .prompts import captioned_conditions, find_text_condition
@@ -159,7 +159,7 @@ def read_sample_folder(recipe: Recipe, folder: Path, real: RealData, suffixes: C
         skipped: list[tuple[Path, str]] = []
         paths = [p for p in find_files(folder, suffixes, skipped) if p.name not in DRAWINGS]
         for unread, reason in skipped:
-            warnings.warn(f"skipped {format_path(unread, folder)}: {reason}", stacklevel=2)
+            issue_note(f"skipped {format_path(unread, folder)}: {reason}", stacklevel=2)
         parts = [p.relative_to(folder).parts for p in paths]
         made = read_generated_set(recipe, folder, paths, [p[0] if len(p) > 1 else None for p in parts], real.classes)
     made.counts |= {"made": len(made.examples) + made.counts["unusable"], "not finite": 0, "scaled": 0}
@@ -182,8 +182,7 @@ def read_generated_set(
     media, places = read_usable_files(recipe, folder, paths)
     index = {normalise_label(name): i for i, name in enumerate(classes)}
     labels = torch.tensor([index.get(normalise_label(names[i]), -1) for i in places])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # remarks on single files
+    with collect_notes():  # remarks on single files
         raw = [modality.read(paths[i]) for i in places]
     examples = ExampleSet(media, labels, [format_path(paths[i], folder) for i in places])
     return GeneratedSet(
@@ -209,8 +208,7 @@ def _through_dataset(recipe: Recipe, folder: Path, paths: Sequence[Path]) -> tup
         table.write_text("".join(json.dumps({"file": name}) + "\n" for name in by_name), encoding="utf-8")
         changes["table"] = str(table)
         given = [(f"data.{key}", value) for key, value in changes.items() if key in recipe.data.params]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about skipped files, which are counted instead
+        with collect_notes():  # about skipped files, which are counted instead
             data, _ = build_dataset(recipe.with_overrides([*given, ("data.split.valid", 0)]), "train")
             items = [data.item(i, None) for i in range(len(data))]
     return [item.media for item in items], [by_name[item.source] for item in items]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -15,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ..util.atomic_replace import replace_whole_file
+from ..util.notes import issue_note
 
 Network = TypeVar("Network", bound=nn.Module)
 FOLDER = "eval_cache"  # in the folder of a run
@@ -65,7 +65,7 @@ def _load_or_train(path: Path | None, build: Callable[[], Network], train: Calla
         with replace_whole_file(path) as part:
             save_file({name: value.contiguous() for name, value in model.state_dict().items()}, part)
     except OSError as error:
-        warnings.warn(f"{path}: not stored ({error.strerror or error}): the next eval trains it again", stacklevel=2)
+        issue_note(f"{path}: not stored ({error.strerror or error}): the next eval trains it again", stacklevel=2)
     return model
 
 
@@ -78,6 +78,6 @@ def _read(path: Path, build: Callable[[], Network]) -> Network | None:
             raise ValueError("values that are not finite")
     except (SafetensorError, OSError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:60]
-        warnings.warn(f"{path}: not the network that eval stored ({reason}): it is trained again", stacklevel=3)
+        issue_note(f"{path}: not the network that eval stored ({reason}): it is trained again", stacklevel=3)
         return None
     return model.eval()

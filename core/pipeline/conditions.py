@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -17,6 +16,7 @@ from ..guidance.base import OtherConditions
 from ..nn.model import ConditionedNetwork
 from ..types import BadInput, Conditioning, Tokens, concatenate_batches
 from ..util.messages import shorten
+from ..util.notes import issue_note
 
 SampleConditions = dict[str, Any]
 """Conditions of one sample: name -> readable value, such as a class name; None: unconditional."""
@@ -40,7 +40,7 @@ def per_sample_conditions(model: ConditionedNetwork, section: SampleSection, cou
         value = wanted.get(name)
         if isinstance(value, str) and value == "cycle" and not _accepts_prompts(condition):
             if value in condition.choices():  # type: ignore[operator]
-                warnings.warn(
+                issue_note(
                     f"{name}=cycle is every value in turn; the value called cycle is {name}=[cycle]", stacklevel=2
                 )
             value = list(condition.choices()) or None  # type: ignore[operator]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypeVar
@@ -13,6 +12,7 @@ from torch import nn
 from ..codecs.base import Codec
 from ..editing.loops import media_loop_axes
 from ..types import MediaSpec
+from ..util.notes import issue_note
 from .conditions import DurationCondition
 from .request import SampleRequest
 
@@ -80,7 +80,7 @@ def warn_of_rounding(asked: Sequence[Sequence[int]], made: Sequence[Sequence[int
 
     more = f" (and {len(others)} more such sizes)" * bool(others)
     axis = next(i for i, (n, m) in enumerate(zip(before, after, strict=True)) if n != m)
-    warnings.warn(
+    issue_note(
         f"asked {text(before)}, made {text(after)}{more}: loops are multiples of {_with_unit(unit, spec.rates[axis])}",
         stacklevel=4,
     )
@@ -105,7 +105,7 @@ def warn_of_loop_padding(codec: Codec, spec: MediaSpec, masked: bool) -> None:
         fits, rate = round_to_multiple(length, codec.unit), spec.rates[axis]
         trained, filled, size = (_with_unit(n, rate) for n in (length, -(-length // codec.unit) * codec.unit, fits))
         key = "size" if rate is None else "seconds"
-        warnings.warn(
+        issue_note(
             f"this run was trained on {trained}, which the codec filled up to {filled}: loops may have holes of that "
             f"padding. Train for loops with modality.{key}={size.removesuffix(' s')}",
             stacklevel=3,

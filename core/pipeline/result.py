@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from ..types import BadInput, Modality, Output, WrittenFile
 from ..util.atomic_replace import replace_files
 from ..util.folders import file_name, list_names
 from ..util.messages import escape_control_characters, format_count, format_json, shorten
+from ..util.notes import issue_note
 from .notebook import samples_to_html
 from .sample_list import read_sample_list
 
@@ -158,7 +158,7 @@ class Samples:
                 self.save_trajectory(part)
         files = [replace(file, path=folder / file.path.name) for file in files]
         for note in result_notes(files):
-            warnings.warn(note, stacklevel=2)
+            issue_note(note, stacklevel=2)
         return [file.path for file in files]
 
     def write(self, folder: str | Path) -> list[WrittenFile]:

@@ -11,7 +11,6 @@ import json
 import os
 import re
 import shutil
-import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -27,6 +26,7 @@ from ..types import BadInput
 from ..util.atomic_replace import PART
 from ..util.folders import clear_own_name
 from ..util.messages import did_you_mean, format_command, shorten
+from ..util.notes import issue_note
 from ..util.paths import check_path
 from .header import CheckpointHeader, parse_header
 from .packaged_models import find_packaged_model, packaged_models
@@ -272,7 +272,7 @@ def newest_checkpoint(run: Path) -> Path:
         raise BadInput(f"{run}: contains no checkpoint: it was not trained yet, or is not a run folder")
     whole = next((path for path in reversed(found) if is_whole_checkpoint(path)), found[-1])
     if whole != found[-1]:
-        warnings.warn(f"{found[-1]} is damaged: {whole.name} is used, the newest one that is whole", stacklevel=2)
+        issue_note(f"{found[-1]} is damaged: {whole.name} is used, the newest one that is whole", stacklevel=2)
     return whole
 
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from ..codecs.base import LearnedCodec
+from ..codecs.comparison import fingerprint_of_codec
 from ..data.latent_file import LatentFile, media_key
-from ..nn.frozen import fingerprint_of_tensors
 from ..types import BadInput, Dataset
 from ..util.packages import package_version
 from ..util.rng import keyed_generator
@@ -90,7 +90,5 @@ def make_latent_cache(
         encode: Encodes media on the training device.
     """
     options = parts.recipe.resolved()["codec"]  # with defaults: the recipe of a resumed run states them
-    kept = {name: value for name, value in options.items() if name not in ("file", "folder")}  # hashed in the state
-    facts = [package_version("sonolux"), kept, device.type]
-    fingerprint = fingerprint_of_tensors(parts.codec.state_dict(), facts)
+    fingerprint = fingerprint_of_codec(parts.codec, options, [package_version("sonolux"), device.type])
     return LatentCache(LatentFile(path, fingerprint, tuple(parts.spec.latent)), encode)

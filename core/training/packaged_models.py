@@ -6,10 +6,10 @@ does not load torch.
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 from ..config import registry
+from ..util.notes import issue_note
 
 MODELS = registry.ROOT / "models"
 WEIGHTS, RECIPE, CARD = "model.safetensors", "recipe.yaml", "card.md"  # names in the folder of a model
@@ -34,7 +34,7 @@ def find_packaged_model(name: str | Path) -> Path | None:
     if folder is None:
         return None
     if Path(name).exists():
-        warnings.warn(
+        issue_note(
             f"{name} is read from this folder, and not the packaged model of this name, {folder / WEIGHTS}",
             stacklevel=1,  # one place: a command that asks again does not repeat the note
         )

@@ -10,7 +10,6 @@ import platform
 import shutil
 import subprocess
 import sys
-import warnings
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from ..util.folders import OWN, check_kinds, check_writable, clear_own_name, lis
 from ..util.json_files import StoredRecord, parse_json, read_json, read_stored_bytes
 from ..util.locks import FolderLock
 from ..util.messages import format_command, format_count
+from ..util.notes import issue_note
 from ..util.packages import package_version, required_versions
 from .checkpoint import is_whole_checkpoint
 from .data_changes import describe_data_changes, manifest_hash, manifest_text
@@ -36,6 +36,9 @@ BEST = "best.safetensors"  # in checkpoints/
 RUN_FOLDERS = ("checkpoints", "previews", "tensorboard", "wandb")
 UNSAVED = f"{OWN}unsaved"
 """File in the folder of a run that has not saved a checkpoint yet: the same command may replace it."""
+
+TRAINING = "training"
+"""What the lock of a run folder is for while the run is trained; `sonolux calibrate`, for example, locks it too."""
 
 
 class RunDir:
@@ -57,7 +60,7 @@ class RunDir:
 
     def __init__(self, path: Path):
         self.path = self.place = path
-        self._lock = FolderLock(path)
+        self._lock = FolderLock(path, TRAINING)
         self._replacement: FolderReplacement | None = None
         self._recipe: Recipe
         self._texts: dict[str, str] = {}  # name -> content of the files that describe the run
@@ -295,7 +298,7 @@ class RunDir:
             *rows, _ = self.metrics.read_bytes().split(b"\n")  # the last one is empty, or incomplete
             damaged = sum(_step_of(row) == math.inf for row in rows)
             if damaged:
-                warnings.warn(f"{self.metrics}: {format_count(damaged, 'damaged line')} removed", stacklevel=2)
+                issue_note(f"{self.metrics}: {format_count(damaged, 'damaged line')} removed", stacklevel=2)
             write_text_file(self.metrics, "".join(f"{row.decode()}\n" for row in rows if _step_of(row) <= step))
 
     def checkpoint(self, step: int) -> Path:
@@ -341,7 +344,7 @@ class RunDir:
             n += 1
             path = self.path.with_name(f"{self.path.name}-{n}")
         self._replacement, self.path, self.place = None, path, path
-        self._lock = FolderLock(path)
+        self._lock = FolderLock(path, TRAINING)
         self._lock.acquire()
         self._mark_as_own()
         self._write_texts()

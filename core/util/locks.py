@@ -11,7 +11,6 @@ import stat
 import sys
 import threading
 import time
-import warnings
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -24,6 +23,7 @@ from pydantic import Field, TypeAdapter
 from .errors import BadInput
 from .folders import OWN, clear_own_name, missing_folders
 from .json_files import read_json
+from .notes import issue_note
 
 try:
     import fcntl
@@ -55,21 +55,22 @@ class LockOwner:
         host: Name of the machine.
         command: The command line.
         since: Start, in seconds since 1970.
+        purpose: What the folder is locked for; "" if its owner did not say.
     """
 
     pid: Annotated[int, Field(ge=1)]
     host: Annotated[str, Field(max_length=255)]
     command: str
     since: Annotated[float, Field(ge=0, le=1e11)]
+    purpose: Annotated[str, Field(max_length=40)] = ""
 
     @classmethod
-    def current(cls) -> LockOwner:
+    def current(cls, purpose: str = "") -> LockOwner:
         """This process."""
         name, *arguments = sys.argv or [""]
         is_command = Path(name).stem in ("sonolux", "main", "__main__")
-        return cls(
-            os.getpid(), platform.node(), shlex.join(["sonolux" if is_command else name, *arguments]), time.time()
-        )
+        command = shlex.join(["sonolux" if is_command else name, *arguments])
+        return cls(os.getpid(), platform.node(), command, time.time(), purpose)
 
     @classmethod
     def read(cls, path: Path) -> LockOwner | None:
@@ -100,10 +101,11 @@ class FolderLock:
 
     Args:
         folder: The folder; it and its parents are created with the lock, and removed with it if they are empty.
+        purpose: What for, as other processes read it in the file.
     """
 
-    def __init__(self, folder: Path):
-        self.folder, self.path = folder, folder / LOCK
+    def __init__(self, folder: Path, purpose: str = ""):
+        self.folder, self.path, self.purpose = folder, folder / LOCK, purpose
         self._descriptor: int | None = None  # of the lock's file
         self._place: int | None = None  # of the folder; while it is open, no other folder gets its number
         self._created: list[Path] = []
@@ -159,7 +161,7 @@ class FolderLock:
             raise BadInput(f"{_in_use(self.folder, before)}. If it ended, remove {self.path}")
         with suppress(OSError):  # a full disk
             os.ftruncate(descriptor, 0)
-            os.write(descriptor, json.dumps(asdict(LockOwner.current())).encode())
+            os.write(descriptor, json.dumps(asdict(LockOwner.current(self.purpose))).encode())
         return True
 
     def _flock(self, descriptor: int, owner: LockOwner | None) -> bool:
@@ -178,7 +180,7 @@ class FolderLock:
 
     def _unprotected(self, error: OSError) -> None:
         why = error.strerror or str(error)
-        warnings.warn(f"{self.folder} cannot be locked ({why}): do not write to it with two commands", stacklevel=5)
+        issue_note(f"{self.folder} cannot be locked ({why}): do not write to it with two commands", stacklevel=5)
 
     def intact(self) -> bool:
         """Whether the folder is still the one that was locked, not moved, removed or replaced by another one."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from .atomic_replace import replace_whole_file
 from .messages import escape_control_characters
+from .notes import ignore_library_warnings
 
 Series = Mapping[str, tuple[Sequence[float], Sequence[float]]]
 
@@ -125,8 +125,8 @@ def _plain(name: str) -> str:
 def _save(figure: Any, path: Path) -> None:
     from matplotlib import pyplot
 
-    with warnings.catch_warnings(), replace_whole_file(path) as part:
-        warnings.filterwarnings("ignore", "Glyph")  # letters that the font lacks are drawn as boxes
+    # matplotlib warns about letters that the font lacks, which are drawn as boxes
+    with replace_whole_file(path) as part, ignore_library_warnings():
         figure.tight_layout()
         figure.savefig(part, format=path.suffix[1:] or "png")
     pyplot.close(figure)

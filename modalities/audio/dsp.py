@@ -10,7 +10,6 @@ a loop.
 from __future__ import annotations
 
 import math
-import warnings
 from fractions import Fraction
 from functools import lru_cache
 from types import ModuleType
@@ -21,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ...core.types import BadInput
+from ...core.util.notes import ignore_library_warnings
 from ...core.util.rng import keyed_generator
 
 SILENCE = 1e-12  # amplitude that counts as digital silence: -240 dB
@@ -167,8 +167,7 @@ def resample(x: Tensor, rate: float, target: float) -> Tensor:
 def mel_filters(n_fft: int, rate: float, mels: int, low: float = 0.0, high: float | None = None) -> Tensor:
     """Triangular filters of unit peak on Slaney's mel scale, (mels, n_fft // 2 + 1). BadInput where one is empty."""
     high = rate / 2 if high is None else high
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about empty bands, which are refused below
+    with ignore_library_warnings():  # about empty bands, which are refused below
         filters = (
             import_torchaudio().melscale_fbanks(n_fft // 2 + 1, low, high, mels, round(rate), mel_scale="slaney").T
         )

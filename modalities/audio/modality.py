@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from ...core.data.files import format_path
 from ...core.data.prepare.types import FolderAnalyzer
 from ...core.evaluation.adapter import EvaluationAdapter
 from ...core.types import BadInput, FileSupport, MediaSpec, WrittenFile
+from ...core.util.notes import issue_note
 from . import dsp, io, visualize
 from .post_processing import limit_unknown_parts
 from .prepare.scan import DEFAULT_LEVELS_DB, ConversionSettings, prepare_sound
@@ -77,7 +77,7 @@ class Audio:
         """
         sound = io.read_sound(path, self.rate, self.channels)
         for remark in sound.remarks:
-            warnings.warn(f"{format_path(Path(path))}: {remark}", stacklevel=2)
+            issue_note(f"{format_path(Path(path))}: {remark}", stacklevel=2)
         return sound.wave
 
     def file_spec(self, path: Path) -> MediaSpec:

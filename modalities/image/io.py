@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import warnings
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from ...core.data.files import format_path, unusable_reason
 from ...core.types import BadInput
+from ...core.util.notes import ignore_library_warnings
 from ..file_kinds import START, describe_wrong_kind
 from .io_colour import ColourConverter
 from .io_jpeg import count_scans
@@ -153,11 +153,9 @@ def decode_picture(
     if (reason := unusable_reason(path)) is not None:
         raise UnreadablePicture(path, reason)
     try:
-        with warnings.catch_warnings():
-            # Pillow warns about half of the limit on pixels, about unusual EXIF blocks, and so on.
-            warnings.simplefilter("ignore")
-            with Pil.open(path, formats=_formats()) as picture:
-                return _decoded(path, picture, channels, cover, most)
+        # Pillow warns about half of the limit on pixels, about unusual EXIF blocks, and so on.
+        with ignore_library_warnings(), Pil.open(path, formats=_formats()) as picture:
+            return _decoded(path, picture, channels, cover, most)
     except BadInput:
         raise
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and more

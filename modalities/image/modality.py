@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from ...core.data.files import format_path
 from ...core.data.prepare.types import FolderAnalyzer
 from ...core.evaluation.adapter import EvaluationAdapter
 from ...core.types import BadInput, FileSupport, MediaSpec, WrittenFile
+from ...core.util.notes import issue_note
 from . import io, visualize
 
 MOST_PIXELS = 2**16  # along one axis
@@ -74,7 +74,7 @@ class Image:
         """
         picture = io.decode_picture(path, self.channels, self.size if fit else None)
         for remark in picture.remarks:
-            warnings.warn(f"{format_path(Path(path))}: {remark}", stacklevel=2)
+            issue_note(f"{format_path(Path(path))}: {remark}", stacklevel=2)
         media = io.decoded_to_media(picture, self.channels)
         return io.crop_picture(media, self.size) if fit else media
 

@@ -136,10 +136,12 @@ def expect(chromium):
 
 @pytest.fixture
 def check_layout():
-    """check_layout(page): nothing is wider than the window, and every control has a name for screen readers."""
+    """check_layout(page): soon nothing is wider than the window, and every control has a name for screen readers."""
 
     def check(page):
-        assert page.evaluate(OVERFLOW) <= 0
-        assert page.evaluate(UNNAMED) == []
+        end = time.monotonic() + 10  # seconds; results may still be added
+        while (found := (max(0, page.evaluate(OVERFLOW)), page.evaluate(UNNAMED))) != (0, []):
+            assert time.monotonic() < end, found
+            page.wait_for_timeout(100)
 
     return check

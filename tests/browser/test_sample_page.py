@@ -91,16 +91,29 @@ def test_players_and_copies_of_what_was_done(served, open_page, expect):
     job = done(page, expect, Count=2, Steps=2, Seed=7)
     expect(job.locator("audio")).to_have_count(2)
     expect(job.locator(".media img").first).to_be_visible()
-    copied = {}
+    copied, before = {}, ""
     for name in ("command", "Python", "recipe"):
         job.get_by_role("button", name=f"Copy {name}").click()
-        copied[name] = page.evaluate("() => navigator.clipboard.readText()")
+        page.wait_for_function("async (before) => (await navigator.clipboard.readText()) !== before", arg=before)
+        copied[name] = before = page.evaluate("() => navigator.clipboard.readText()")
     assert copied["command"].startswith("sonolux sample") and "seed=7" in copied["command"]
     assert "pipeline.sample(" in copied["Python"]
     assert "steps: 2" in copied["recipe"]
     page.get_by_label("Steps", exact=True).fill("9")
     job.get_by_role("button", name="Use these settings").click()
     expect(page.get_by_label("Steps", exact=True)).to_have_value("2")
+
+
+def test_windows_cover_results_longer_than_those_of_training(served, open_page, expect):
+    page = open_page(served)
+    page.get_by_label("Model").select_option("effects")
+    page.get_by_text("More settings").click()
+    page.get_by_label("Length (s)", exact=True).fill("1")  # trained on 0.5
+    page.get_by_label("Overlap of windows", exact=True).fill("0.5")
+    job = done(page, expect, Count=1, Steps=2)
+    expect(job.locator("audio")).to_have_count(1)
+    made = page.request.get(served.url + f"api/jobs/{job.get_attribute('data-job')}").json()
+    assert (made["request"]["seconds"], made["request"]["windows"]) == (1, 0.5) and made["items"][0]["seconds"] == 1
 
 
 def test_two_tabs_show_the_same_jobs(served, open_page, expect):
@@ -138,7 +151,7 @@ def test_hostile_texts_stay_texts(served, open_page, expect):
     card.get_by_label("Name").press("Enter")
     page.reload()
     expect(job.get_by_label("Name")).to_have_value(name)
-    assert page.locator("img[src=x]").count() == 0
+    expect(page.locator("img[src=x]")).to_have_count(0)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from functools import lru_cache
 from importlib import import_module
@@ -17,6 +16,7 @@ from ...nn.layers.embedding import make_linear
 from ...nn.layers.init import reset_parameters
 from ...types import BadInput, Tokens, move_like
 from ...util.fetching import is_fetching_allowed
+from ...util.notes import issue_note
 from ...util.paths import file_stamp
 from ._frozen import FrozenTextEncoder
 
@@ -194,7 +194,7 @@ def _hub_folder(name: str, download: bool) -> Path:
             raise BadInput(
                 f"the text model {name} is not on this machine, and a run from elsewhere fetches nothing: --allow-code"
             ) from error
-    warnings.warn(f"the text model {name} is fetched from the Hugging Face Hub", stacklevel=2)
+    issue_note(f"the text model {name} is fetched from the Hugging Face Hub", stacklevel=2)
     try:
         return Path(snapshot_download(name, allow_patterns=[*_FILES]))
     except Exception as error:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,22 +14,13 @@ from ...config.recipe import Recipe
 from ...data.files import format_path
 from ...editing.loops import media_loop_axes
 from ...types import BadInput, MediaSpec
+from ...util.notes import issue_note
 from ..conditions import SampleConditions, per_sample_conditions
 from ..context import ModelContext
 from ..lengths import PaddedBatch, check_request_memory, choose_lengths, require_rate, seconds_to_elements
 from ..loop_sizes import loop_length_unit, round_loop_size, warn_of_rounding
 from ..request import SampleRequest
 from .source import SourceFile, cut_or_pad, describe_conversion, read_source_file, trim_source
-
-
-@contextmanager
-def hold_warnings() -> Iterator[None]:
-    """Hold warnings back until the end, and drop them if an exception occurs: nothing is noted before a refusal."""
-    with warnings.catch_warnings(record=True) as held:
-        warnings.simplefilter("always")
-        yield
-    for one in held:
-        warnings.warn_explicit(one.message, one.category, one.filename, one.lineno, source=one.source)
 
 
 @dataclass
@@ -79,14 +68,14 @@ class EditContext:
         change = describe_conversion(source, self.spec)
         if change and change not in self.said:
             self.said.add(change)
-            warnings.warn(f"{format_path(path)} is converted {change}", stacklevel=4)
+            issue_note(f"{format_path(path)} is converted {change}", stacklevel=4)
         seconds = self.recipe.sample.seconds
         if seconds is None:
             return source
         rate = require_rate(self.spec, "sample.seconds")
         length = seconds_to_elements(seconds, rate, "sample.seconds, how much of a file is taken,")
         if (has := self.spec.length_of(source.size) or 0) < length:
-            warnings.warn(
+            issue_note(
                 f"asked the first {seconds:g} s of {format_path(path)}, which lasts {has / rate:g} s", stacklevel=4
             )
         return trim_source(source, self.model, length)

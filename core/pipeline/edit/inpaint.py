@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from ...editing.base import Edit
 from ...editing.inpaint import InpaintEdit
 from ...editing.known_elements import encode_partly_known
 from ...types import BadInput
+from ...util.notes import issue_note
 from ..examples import reference_edit
 from ..lengths import LengthBeyondTraining, PaddedBatch, require_rate, seconds_to_elements
 from ..request import Decode, Rows, SampleRequest
@@ -79,7 +79,7 @@ class KnownPart:
             limited = modality.limited(result, self.mask)
             if not torch.equal(limited, result):
                 peak = float((result.abs() * ~self.mask).max())
-                warnings.warn(
+                issue_note(
                     f"{format_path(self.source.path)}: the new part peaks at {peak:.2f} and was scaled down to full "
                     "scale; the known part is unchanged",
                     stacklevel=5,
@@ -177,10 +177,10 @@ def name_longest_addition(request: InpaintRequest) -> Iterator[None]:
 def _warn_of_unused(filling: KnownPartOptions, resample: int, steps: int) -> None:
     """Say that a given `jump` or `resample` has no effect."""
     if resample == 1 and filling.jump != KnownPartOptions().jump:
-        warnings.warn(f"jump={filling.jump} has no effect: every step is run once (resample=1)", stacklevel=5)
+        issue_note(f"jump={filling.jump} has no effect: every step is run once (resample=1)", stacklevel=5)
     elif filling.resample not in (None, 1) and filling.jump >= steps:
         remedy = f"choose a jump below {steps}" if steps > 1 else "take more steps"
-        warnings.warn(
+        issue_note(
             f"resample={resample} has no effect: a jump of {filling.jump} covers all {steps} steps, and the last "
             f"segment is run once: {remedy}",
             stacklevel=5,
@@ -218,7 +218,7 @@ def _fill_request(
     by_levels = context.model.per_element and reference is None
     resample = (4 if reference is None and not by_levels else 1) if filling.resample is None else filling.resample
     if reference is not None and filling.trained is None:
-        warnings.warn(
+        issue_note(
             f"the network receives the known part (condition {reference}); trained=false takes the method without it",
             stacklevel=4,
         )

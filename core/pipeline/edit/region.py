@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from ...data.files import format_path
 from ...types import BadInput, MediaSpec
+from ...util.notes import issue_note
 from .context import EditContext
 from .source import SourceFile, read_source_file
 
@@ -114,7 +114,7 @@ def _in_box(box: Sequence[int], context: EditContext, source: SourceFile) -> Ten
         if inner[0] >= inner[2] or inner[1] >= inner[3]:
             raise BadInput(f"box {list(box)} of {name}, {width} x {height}, is outside of the part that is edited")
         kept = f"{source.size[columns]} x {source.size[rows]}"
-        warnings.warn(f"box {list(box)} of {name}, {width} x {height}, is {inner} of the {kept} edited", stacklevel=5)
+        issue_note(f"box {list(box)} of {name}, {width} x {height}, is {inner} of the {kept} edited", stacklevel=5)
     inside = torch.zeros(1, *source.size, dtype=torch.bool)
     inside[tuple(part)] = True
     return inside

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,7 @@ from ...conditioning.reference import reference_channels
 from ...editing.base import Edit
 from ...nn.model import ConditionedNetwork
 from ...types import BadInput
+from ...util.notes import issue_note
 from ..examples import find_references, reference_edit
 from ..lengths import PaddedBatch
 from ..request import Rows
@@ -69,7 +69,7 @@ def check_trained_masks(
         raise BadInput(f"{trained}, and never without this condition: give a mask of exactly that part")
     if required:
         raise BadInput(f"{trained}: give a mask of exactly that part, or trained=false for the method without it")
-    warnings.warn(f"{trained}: the method without it is used", stacklevel=5)
+    issue_note(f"{trained}: the method without it is used", stacklevel=5)
     return False
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from ....core.data.splits import assign_splits as assign_parts
 from ....core.data.splits import check_split_name, was_trained_on
 from ....core.types import BadInput, Item, MediaSpec
 from ....core.util.annotations import Range
+from ....core.util.notes import issue_note
 from ....core.util.paths import file_stamp
 from .. import dsp
 from ..disk_cache import DiskSoundCache
@@ -140,9 +140,7 @@ class Folder:
         bad.check(total)
         folders.warn_of_lost_classes([entry.label for entry in found], [entry.label for entry in entries])
         if any("seconds" in entry.more for entry in entries):
-            warnings.warn(
-                "the table's column 'seconds' is not used: the attribute is the measured length", stacklevel=2
-            )
+            issue_note("the table's column 'seconds' is not used: the attribute is the measured length", stacklevel=2)
         _check_channels(entries, spec.channels)
         names = [entry.label for entry in entries if entry.label is not None]
         self.classes: tuple[str, ...] = folders.class_names(names, folders.format_path(self.root)) if names else ()
@@ -210,7 +208,7 @@ def _warn_of_short_sounds(entries: Sequence[SoundFileEntry], plan: ConversionSet
     seconds = plan.frames / plan.rate
     short = [entry.name for entry in entries if float(entry.facts.get("seconds", seconds)) < seconds - 1e-3]  # type: ignore[arg-type]
     if short:
-        warnings.warn(
+        issue_note(
             f"{len(short)} of {len(entries)} sounds, such as {short[0]}, are shorter than a part of {seconds:g} s, and "
             "the silence after them is learnt: make parts shorter, or set data.padding=masked",
             stacklevel=3,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from ....core.pipeline.pipeline import Pipeline
+from ....core.util.notes import hold_notes
 from .. import dsp
 from ..post_processing import PostProcessing, post_process
 from .folder import PackSound
@@ -103,11 +103,12 @@ class PackMaker:
         asked |= {"seconds": row.seconds} if row.seconds is not None else {}
         asked |= {"prompt": row.prompt} if row.prompt is not None else {}
         asked |= {"conditions": row.conditions} if row.conditions else {}
-        with warnings.catch_warnings():
+        asked |= {"loop": True} if row.loop else {}
+        with hold_notes() as held:
+            media = self.pipeline.sample(**asked).media
             if row.loop:  # its length becomes exact afterwards
-                warnings.filterwarnings("ignore", message=".*loops are multiples of")
-                asked["loop"] = True
-            return self.pipeline.sample(**asked).media
+                held[:] = [note for note in held if "loops are multiples of" not in note.text]
+        return media
 
     def _at_rate(self, row: PackRow, wave: Tensor) -> tuple[Tensor, float]:
         """A sound at the rate of the files, and the factor by which a loop became faster."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from ....core.data import files as folders
 from ....core.data.captions import Caption
 from ....core.data.shards import local_file, member_facts
 from ....core.types import MediaSpec
+from ....core.util.notes import issue_note
 from .. import dsp, io
 from ..disk_cache import DiskSoundCache
 from .quality import quality_remarks
@@ -226,7 +226,7 @@ def scan_files(found: Sequence[SoundFileEntry], cache: SoundCache, bad: folders.
     remarks.warn(len(usable), stacklevel=3)
     copies = len(usable) - len({entry.hash for entry in usable})
     if copies:
-        warnings.warn(f"{copies} of {len(usable)} sounds are copies of others; copies stay in one split", stacklevel=3)
+        issue_note(f"{copies} of {len(usable)} sounds are copies of others; copies stay in one split", stacklevel=3)
     return usable
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from pydantic import Field, PositiveInt, model_validator
 from ....core.data.manifest import ManifestLine
 from ....core.data.prepare.types import MediaSummary, NearCopyPair, ProposedRecipe, RecipeProposalContext
 from ....core.util.json_files import StoredRecord
+from ....core.util.notes import ignore_library_warnings
 from ....core.util.plots import DistributionPlot
 from .. import io
 from . import near_copies as prepare_copies
@@ -114,13 +114,11 @@ def measure_picture(path: Path, picture: io.DecodedPicture, levels: np.ndarray) 
 
 def _moves(path: Path) -> str | None:
     """A remark for a file of several frames, which are counted in small files only; None for others."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with Pil.open(path) as picture:
-            if path.stat().st_size <= _COUNTED:
-                count = getattr(picture, "n_frames", 1)
-                return f"moves: the first of {count} frames is used" if count > 1 else None
-            return "moves: the first frame is used" if getattr(picture, "is_animated", False) else None
+    with ignore_library_warnings(), Pil.open(path) as picture:
+        if path.stat().st_size <= _COUNTED:
+            count = getattr(picture, "n_frames", 1)
+            return f"moves: the first of {count} frames is used" if count > 1 else None
+        return "moves: the first frame is used" if getattr(picture, "is_animated", False) else None
 
 
 def summarise_pictures(lines: Sequence[ManifestLine]) -> MediaSummary:

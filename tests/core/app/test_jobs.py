@@ -3,16 +3,19 @@
 import json
 import shlex
 import threading
+import warnings
 
 import pytest
 import yaml
 from pydantic import TypeAdapter
-from sonolux.core.app import job_store, jobs, model_cache
+from sonolux.core.app import job_store, model_cache, part_run
 from sonolux.core.app.job_requests import JobRequestBody
 from sonolux.core.app.limits import RequestRefused, StudioLimits
 from sonolux.core.app.studio import Studio
 from sonolux.core.cli.main import main
+from sonolux.core.testing.mutation import assert_caught, planted_error
 from sonolux.core.training.checkpoint import newest_checkpoint
+from sonolux.core.util import notes
 
 
 def files_of(folder):
@@ -74,7 +77,7 @@ def events(client, job, last=None):
 
 
 def test_events_state_progress_items_and_the_end(client, monkeypatch):
-    monkeypatch.setattr(jobs, "PREVIEW_EVERY", 0.0)
+    monkeypatch.setattr(part_run, "PREVIEW_EVERY", 0.0)
     job = client.job(kind="sample", model="run", count=6, steps=4, seed=1)
     found = events(client, job)
     names = [name for _, name, _ in found]
@@ -91,26 +94,28 @@ def test_events_state_progress_items_and_the_end(client, monkeypatch):
 
 
 def test_previews_are_drawn_from_estimates(client, monkeypatch):
-    monkeypatch.setattr(jobs, "PREVIEW_EVERY", 0.0)
-    monkeypatch.setattr(jobs, "PREVIEW_SHARE", float("inf"))
+    monkeypatch.setattr(part_run, "PREVIEW_EVERY", 0.0)
+    monkeypatch.setattr(part_run, "PREVIEW_SHARE", float("inf"))
     monkeypatch.setattr("sonolux.core.app.events.LATEST_ONLY", ())
     found = events(client, client.sampled(steps=4))
     assert [data["step"] for _, name, data in found if name == "preview"] == [1, 2, 3], "the result follows the last"
 
 
 class Held:
-    """Holds the sampling of jobs at their first step until it is released."""
+    """Holds the sampling of jobs at their first step until it is released, and gives a note there."""
 
-    def __init__(self, monkeypatch):
+    def __init__(self, monkeypatch, note=None):
         self.reached, self.go = threading.Event(), threading.Event()
-        real = jobs.PartRun.on_sampling_step
+        real = part_run.PartRun.on_sampling_step
 
         def held(run, progress):
+            if note is not None:
+                notes.issue_note(note)
             self.reached.set()
             assert self.go.wait(30)
             real(run, progress)
 
-        monkeypatch.setattr(jobs.PartRun, "on_sampling_step", held)
+        monkeypatch.setattr(part_run.PartRun, "on_sampling_step", held)
 
 
 def test_a_running_job_is_cancelled_at_its_next_step(client, monkeypatch):
@@ -124,6 +129,38 @@ def test_a_running_job_is_cancelled_at_its_next_step(client, monkeypatch):
     assert ended["state"] == "cancelled" and ended["items"] == []
     assert events(client, job)[-1][1] == "cancelled"
     assert client.sampled()["state"] == "done", "the next job is not disturbed"
+
+
+class OfTheProcess:
+    """A variable of all threads, in place of a context variable."""
+
+    value = None
+
+    def get(self):
+        return self.value
+
+    def set(self, value):
+        before, self.value = self.value, value
+        return before
+
+    reset = set
+
+
+def check_notes_of_the_job(client):
+    with pytest.MonkeyPatch.context() as monkeypatch, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        held = Held(monkeypatch, "of the job")
+        job = client.job(kind="sample", model="run", count=1, steps=1)
+        assert held.reached.wait(30)
+        notes.issue_note("of another request")
+        held.go.set()
+        assert client.ended(job["id"])["notes"] == ["of the job"]
+
+
+def test_the_notes_of_a_job_are_its_own(client):
+    check_notes_of_the_job(client)
+    with planted_error(notes, "_collected", OfTheProcess()):
+        assert_caught(check_notes_of_the_job, client)
 
 
 def test_waiting_jobs_run_in_their_order_and_can_be_cancelled(client, monkeypatch):
@@ -161,10 +198,10 @@ def test_a_job_that_fails_says_why(client, monkeypatch):
     def fail(*_):
         raise RuntimeError("a fault of a component")
 
-    monkeypatch.setattr(jobs, "run_call", fail)
+    monkeypatch.setattr(part_run, "run_call", fail)
     job = client.ended(client.job(kind="sample", model="run", count=1)["id"])
     assert job["state"] == "failed" and job["error"] == "RuntimeError: a fault of a component"
-    monkeypatch.setattr(jobs, "run_call", lambda *_: (_ for _ in ()).throw(MemoryError()))
+    monkeypatch.setattr(part_run, "run_call", lambda *_: (_ for _ in ()).throw(MemoryError()))
     job = client.ended(client.job(kind="sample", model="run", count=1)["id"])
     assert job["error"].startswith("out of memory: choose fewer samples")
 

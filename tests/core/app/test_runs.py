@@ -6,10 +6,13 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 
 import pytest
-from sonolux.core.app import routes_runs
+from sonolux.core.app import routes_runs, runs
 from sonolux.core.app.runs import RunWatcher
+from sonolux.core.testing.mutation import assert_caught, planted_error
+from sonolux.core.training.run_dir import TRAINING
 from sonolux.core.util.locks import FolderLock, find_lock_owner
 
 PREVIEW = b"\x89PNG of a preview"
@@ -65,7 +68,7 @@ def test_time_left_and_plateau_follow_from_the_log(run, tmp_path):
     (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in log))
     resolved = (run / "resolved.yaml").read_text().replace("steps: 4\n  minutes", "steps: 300\n  minutes")
     (run / "resolved.yaml").write_text(resolved)
-    watcher, lock = RunWatcher("run", run, tmp_path / "logs"), FolderLock(run)
+    watcher, lock = RunWatcher("run", run, tmp_path / "logs"), FolderLock(run, TRAINING)
     stopped = watcher.describe()
     assert (stopped["state"], stopped["step"], stopped["steps"], stopped["left"]) == ("stopped", 100, 300, None)
     lock.acquire()
@@ -100,26 +103,53 @@ def test_events_of_a_run_are_new_rows_and_changes_of_its_state(connect, open_stu
     assert "event: metrics" not in again
 
 
-def test_stop_asks_the_process_that_writes_the_run(connect, open_studio, run):
+@contextmanager
+def writing(run, lock):
+    """A process that holds the lock of a run until it is interrupted; `lock` is Python source of it."""
     code = (
         "import sys, time; from pathlib import Path; from sonolux.core.util import interrupts;"
-        "from sonolux.core.util.locks import FolderLock; lock = FolderLock(Path(sys.argv[1]));"
-        "interrupts.install_handler(); interrupts.begin_work(); lock.acquire(); print('ready', flush=True)\n"
+        "from sonolux.core.util.locks import FolderLock; from sonolux.core.training.run_dir import RunDir;"
+        f"run = Path(sys.argv[1]); interrupts.install_handler(); interrupts.begin_work(); lock = {lock};"
+        "lock.acquire(); print('ready', flush=True)\n"
         "try:\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    lock.release(); print('stopped', flush=True)"
     )
     process = subprocess.Popen([sys.executable, "-c", code, str(run)], stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout.readline() == "ready\n"
-        with connect(open_studio(run)) as client:
-            assert client.get("/api/runs/a run").json()["state"] == "running"
-            assert client.post("/api/runs/a run/resume").status_code == 409
-            assert client.post("/api/runs/a run/stop").status_code == 200
-            assert process.stdout.readline() == "stopped\n" and process.wait(10) == 0
-            answer = client.post("/api/runs/a run/stop")
-            assert answer.status_code == 409 and answer.json()["error"] == "a run is not running"
+        yield process
     finally:
         process.kill()
         process.wait()
+
+
+def test_stop_asks_the_training_to_end(connect, open_studio, run):
+    with writing(run, "RunDir(run)._lock") as process, connect(open_studio(run)) as client:
+        assert client.get("/api/runs/a run").json()["state"] == "running"
+        assert client.post("/api/runs/a run/resume").status_code == 409
+        assert client.post("/api/runs/a run/stop").status_code == 200
+        assert process.stdout.readline() == "stopped\n" and process.wait(10) == 0
+        answer = client.post("/api/runs/a run/stop")
+        assert answer.status_code == 409 and answer.json()["error"] == "a run is not running"
+
+
+def check_stop_refused(client, process):
+    answer = client.post("/api/runs/a run/stop")
+    assert answer.status_code == 409
+    said = answer.json()["error"]
+    assert said.startswith(f"a run is not trained now: process {process.pid} on ") and said.endswith("stop it there")
+    assert process.poll() is None
+
+
+def test_stop_leaves_other_commands_that_write_to_the_folder_alone(connect, open_studio, run):
+    """`sonolux calibrate` locks the folder of a run too."""
+    with writing(run, "FolderLock(run)") as process, connect(open_studio(run)) as client:
+        check_stop_refused(client, process)
+        assert client.get("/api/runs/a run").json()["state"] == "finished"
+        answer = client.post("/api/runs/a run/resume")
+        assert answer.status_code == 409 and "writes to the folder of a run: wait until it ends" in answer.text
+        with planted_error(runs, "TRAINING", ""):
+            assert_caught(check_stop_refused, client, process)
+        assert process.stdout.readline() == "stopped\n", "the planted error stops it"
 
 
 def test_a_lock_that_a_killed_process_left_stops_nobody(run):
@@ -147,7 +177,7 @@ def test_a_stopped_run_is_continued_in_its_own_process(connect, open_studio, tin
         found = client.get("/api/runs/run").json()
         assert found["state"] == "finished" and found["checkpoint"] == "step-00000002"
         assert client.post("/api/runs/run/resume").json()["state"] == "running"
-        end = time.monotonic() + 90
+        end = time.monotonic() + 300
         while client.get("/api/runs/run").json()["state"] == "running" and time.monotonic() < end:
             time.sleep(0.2)
         found = client.get("/api/runs/run").json()

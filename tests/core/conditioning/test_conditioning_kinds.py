@@ -136,7 +136,7 @@ def test_without():
 
 
 def test_a_kind_that_is_not_exchanged_is_caught(monkeypatch):
-    monkeypatch.setattr("sonolux.core.types.CONDITIONING_KINDS", ("vector", "tokens"))
+    monkeypatch.setattr("sonolux.core.types.conditioning.CONDITIONING_KINDS", ("vector", "tokens"))
     assert_caught(check_without, also=KeyError)
 
 

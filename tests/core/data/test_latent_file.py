@@ -82,7 +82,7 @@ def test_a_file_that_is_cut_off_is_used_up_to_there(stored):
 
 @pytest.mark.parametrize("other", [{"fingerprint": b"g" * 16}, {"shape": (6, 2)}])
 def test_a_file_of_another_codec_is_made_again(stored, other):
-    with pytest.warns(UserWarning, match="damaged, or of another codec: it is made again"):
+    with pytest.warns(UserWarning, match="of another codec, version or kind of device, and is made again"):
         file = opened(stored, **other)
     assert len(file) == 0 and (stored / "latents.bin").stat().st_size == 0
     count = 2 if "shape" in other else 4

@@ -7,7 +7,7 @@ from PIL import Image
 from sonolux.core.config import overrides
 from sonolux.core.config.load import load_recipe
 from sonolux.core.config.overrides import changed_conditions
-from sonolux.core.pipeline import conditions, pipeline
+from sonolux.core.pipeline import conditions, loaded_model
 from sonolux.core.testing.mutation import assert_caught, planted_error
 from sonolux.core.types import BadInput
 
@@ -53,7 +53,9 @@ def check_only_given(run, file):
 @pytest.mark.slow
 def test_edits_use_the_conditions_that_are_given(run, file):
     check_only_given(run, file)
-    with planted_error(pipeline, "changed_conditions", lambda changes: {"first", "second"} if [*changes] else set()):
+    with planted_error(
+        loaded_model, "changed_conditions", lambda changes: {"first", "second"} if [*changes] else set()
+    ):
         assert_caught(check_only_given, run, file)
     with planted_error(overrides, "_plain_value", lambda argument: None):
         assert_caught(check_only_given, run, file)

@@ -12,6 +12,7 @@ import soundfile
 import torch
 from PIL import Image
 from sonolux.core.cli.main import main
+from sonolux.core.pipeline import changed_keys
 from sonolux.core.pipeline.edit import inpaint, region
 from sonolux.core.pipeline.edit.region import EditRegion
 from sonolux.core.pipeline.edit.source import SourceFile, describe_conversion
@@ -400,10 +401,12 @@ def test_what_a_morph_replaces_is_noted(pictures, tmp_path):
     check_note_of_a_morph(pictures, tmp_path)
 
 
-def test_planted_note_of_what_was_asked_for_is_caught(pictures, tmp_path, monkeypatch):
-    right = type(pictures)._note_replaced
-    monkeypatch.setattr(type(pictures), "_note_replaced", lambda self, recipe, changed: right(self, recipe, ()))
-    assert_caught(check_note_of_a_morph, pictures, tmp_path)
+def test_planted_note_of_what_was_asked_for_is_caught(pictures, tmp_path):
+    right = changed_keys.note_replaced_settings
+    with planted_error(
+        changed_keys, "note_replaced_settings", lambda before, recipe, changed: right(before, recipe, ())
+    ):
+        assert_caught(check_note_of_a_morph, pictures, tmp_path)
 
 
 def check_longest_addition(run, folder):

@@ -8,7 +8,7 @@ import torch
 from sonolux.core.cli.main import main
 from sonolux.core.config.load import load_recipe
 from sonolux.core.pipeline import load as loading
-from sonolux.core.pipeline import pipeline
+from sonolux.core.pipeline import loaded_model
 from sonolux.core.pipeline.pipeline import Pipeline
 from sonolux.core.pipeline.result import saved_sample_files
 from sonolux.core.pipeline.sample_list import read_sample_list
@@ -191,7 +191,7 @@ def test_a_list_that_is_too_long_is_refused_under_old_names_too(trained, tiny_ru
 
 @pytest.mark.slow
 def test_planted_key_that_is_not_renamed_is_caught(trained, tiny_run, monkeypatch):
-    for module in (pipeline, loading):
+    for module in (loaded_model, loading):
         with monkeypatch.context() as patch:
             patch.setattr(module, "upgrade_key_name", lambda section, key: key.strip().removeprefix(f"{section}."))
             assert_caught(check_lists_under_old_names, trained, tiny_run("image"), also=(pytest.fail.Exception,))

@@ -8,7 +8,7 @@ import sonolux
 import torch
 from PIL import Image
 from sonolux.core.cli import main as cli
-from sonolux.core.pipeline import pipeline as pipeline_module
+from sonolux.core.pipeline import loaded_model
 from sonolux.core.testing.mutation import assert_caught
 from sonolux.core.types import BadInput
 
@@ -115,5 +115,5 @@ def test_a_file_is_not_edited_under_the_prompts_of_the_recipe(captioned, picture
 
 
 def test_planted_prompts_of_the_recipe_are_caught(captioned, picture, monkeypatch):
-    monkeypatch.setattr(pipeline_module, "_OF_SAMPLES", {"label": None})
+    monkeypatch.setattr(loaded_model, "OF_SAMPLES", {"label": None})
     assert_caught(check_recipe_prompt, captioned, picture)

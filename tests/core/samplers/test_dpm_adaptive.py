@@ -28,8 +28,8 @@ from sonolux.core.testing.mutation import (
     set_argument,
     swap_name,
     swap_operator,
+    variable_target,
 )
-from sonolux.core.testing.mutation import name as variable
 from sonolux.core.testing.ode import random_start, solve_in_tau
 from sonolux.core.types import BadInput, Conditioning, Estimate, NoiseLevel
 
@@ -348,7 +348,7 @@ def test_an_estimate_that_is_no_number_ends_the_run():
 
 
 PLANTED = [
-    (DPMAdaptive, check_alone, _Control, "judge", (replace_expression(variable("before"), "now", at=0),)),
+    (DPMAdaptive, check_alone, _Control, "judge", (replace_expression(variable_target("before"), "now", at=0),)),
     (DPMAdaptive, check_alone, _Control, "judge", (swap_operator(ast.Add, ast.Sub, near="atan"),)),
     (
         DPMAdaptive,

@@ -40,8 +40,8 @@ from sonolux.core.testing.mutation import (
     swap_constant,
     swap_operands,
     swap_operator,
+    variable_target,
 )
-from sonolux.core.testing.mutation import name as variable
 from sonolux.core.timesteps.karras import Karras
 from sonolux.core.timesteps.trailing import Trailing
 from sonolux.core.timesteps.uniform_logsnr import UniformLogSNR
@@ -331,7 +331,7 @@ PLANTED = [
     (ExpABM, check_exp_abm, "_correction", (keep_left_operand(ast.Sub),)),
     (ExpABM, check_exp_abm, "_correction", (swap_constant(1, 2),)),
     (UniPC, check_unipc, "_higher_terms", (swap_constant(2, 1),)),
-    (UniPC, check_unipc, "_higher_terms", (replace_expression(variable("h"), "-h", at=1),)),
+    (UniPC, check_unipc, "_higher_terms", (replace_expression(variable_target("h"), "-h", at=1),)),
     (UniPC, check_unipc, "_higher_terms", (replace_expression(call_target("select_by_mask"), "two"),)),
     (
         UniPC,

@@ -45,8 +45,8 @@ from sonolux.core.testing.mutation import (
     set_argument,
     swap_constant,
     swap_operands,
+    variable_target,
 )
-from sonolux.core.testing.mutation import name as variable
 from sonolux.core.testing.ode import random_start
 from sonolux.core.timesteps.karras import Karras
 from sonolux.core.timesteps.trailing import Trailing
@@ -368,11 +368,11 @@ PLANTED = [
         DPM2Ancestral,
         check_dpm_2_ancestral,
         "ancestral_level",
-        (replace_expression(variable("eta"), "1.0"),),
+        (replace_expression(variable_target("eta"), "1.0"),),
     ),  # the wrong power of eta
     (DPMpp2SAncestral, check_dpmpp_2s_ancestral, "draft", (swap_constant(2, 1, at=-1),)),
     (DPMpp2SAncestral, check_dpmpp_2s_ancestral, "draft", (set_argument("lambda_step", 1, "t"),)),
-    (DPMppSDE, check_dpmpp_sde, "draft", (replace_expression(variable("noise_m"), "noise_m * 1.2", at=-1),)),
+    (DPMppSDE, check_dpmpp_sde, "draft", (replace_expression(variable_target("noise_m"), "noise_m * 1.2", at=-1),)),
     (
         DPMppSDE,
         check_dpmpp_sde,
@@ -401,18 +401,18 @@ PLANTED = [
         ERSDE,
         check_er_sde,
         "_moment",
-        (replace_expression(variable("k"), "1", at=-1),),
+        (replace_expression(variable_target("k"), "1", at=-1),),
     ),  # the paper's weight of x'' halved
     (ERSDE, check_er_sde, "draft", (scale_expression(call_target("_steepness"), 1.1, at=1),)),
     (ERSDE, check_er_sde, "_moment", (replace_expression(argument_target("range", 0), "k"),)),
-    (EDMChurn, check_edm_churn, "_churned", (scale_expression(variable("gamma"), 0.5),)),
+    (EDMChurn, check_edm_churn, "_churned", (scale_expression(variable_target("gamma"), 0.5),)),
     (EDMChurn, check_edm_churn, "draft", (set_argument("heun_step", 2, "s"),)),  # called at the old level
-    (EDMChurn, check_edm_churn, "add_forward_noise", (replace_expression(variable("scale"), "1.0"),)),
+    (EDMChurn, check_edm_churn, "add_forward_noise", (replace_expression(variable_target("scale"), "1.0"),)),
     (
         Restart,
         check_restart,
         "add_forward_noise",
-        (replace_expression(variable("scale"), "0.0"),),
+        (replace_expression(variable_target("scale"), "0.0"),),
     ),  # forgets to add noise
     (Restart, check_restart, "draft", (replace_expression(argument_target("range", 0), "_ - 1"),)),
     (LCM, check_lcm, "draft", (replace_expression(ast.Mult, "t.sigma"),)),
@@ -622,7 +622,7 @@ def test_what_a_method_for_distilled_networks_makes_of_a_denoiser_is_no_sample()
     ("cls", "where", "errors"),
     [
         (DPMppSDE, "draft", (keep_left_operand(ast.Mult, near="decay", at=-1),)),
-        (DPMppSDE, "draft", (replace_expression(variable("noise_m"), "noise_m * -1.0", at=-1),)),
+        (DPMppSDE, "draft", (replace_expression(variable_target("noise_m"), "noise_m * -1.0", at=-1),)),
         (SASolver, "first_order_step", (scale_expression(call_target("noise"), 1.15),)),
         (DPMpp3MSDE, "draft", (scale_expression(call_target("higher_order_terms"), -1.0),)),
         (
@@ -630,8 +630,8 @@ def test_what_a_method_for_distilled_networks_makes_of_a_denoiser_is_no_sample()
             "ancestral_level",
             (replace_expression(attribute_target("alpha"), "1.0"),),
         ),  # rho taken for sigma
-        (EDMChurn, "add_forward_noise", (replace_expression(variable("scale"), "0.8"),)),
-        (Restart, "add_forward_noise", (replace_expression(variable("scale"), "0.0"),)),
+        (EDMChurn, "add_forward_noise", (replace_expression(variable_target("scale"), "0.8"),)),
+        (Restart, "add_forward_noise", (replace_expression(variable_target("scale"), "0.0"),)),
     ],
 )
 def test_an_error_in_the_distribution_is_caught(cls, where, errors):

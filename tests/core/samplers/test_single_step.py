@@ -33,8 +33,8 @@ from sonolux.core.testing.mutation import (
     swap_constant,
     swap_operands,
     swap_operator,
+    variable_target,
 )
-from sonolux.core.testing.mutation import name as variable
 from sonolux.core.testing.ode import random_start, solve_in_tau
 from sonolux.core.testing.orders import whole_range_order
 from sonolux.core.timesteps.karras import Karras
@@ -386,7 +386,7 @@ PLANTED = [
     (HeunExp, check_heun_exp, "draft", (swap_operands(ast.Sub, near="D_t"),)),
     (HeunExp, check_heun_exp, "lambda_step", (swap_operands(ast.Div),)),
     (DPMAdaptive, check_pairs, "_pair_23", (swap_constant(1.5, 3.0),)),
-    (DPMAdaptive, check_pairs, "_pair_23", (replace_expression(variable("D_n"), "D_m", at=1),)),
+    (DPMAdaptive, check_pairs, "_pair_23", (replace_expression(variable_target("D_n"), "D_m", at=1),)),
     (DPMAdaptive, check_pairs, "_pair_23", (swap_constant(2.0, 1.0),)),
     (DPMAdaptive, check_pairs_at_the_ends, "_pair_23", (swap_constant(3, 2, at=-1),)),
     (
@@ -417,9 +417,9 @@ def test_planted_error_is_caught(cls, check, where, errors):
 @pytest.mark.parametrize(
     ("cls", "errors"),
     [
-        (RK4, (replace_expression(variable("v_3"), "v_2", at=-1),)),
+        (RK4, (replace_expression(variable_target("v_3"), "v_2", at=-1),)),
         (Midpoint, (swap_constant(0.5, 0.4),)),
-        (DPM2, (scale_expression(variable("eps_m"), 0.5),)),
+        (DPM2, (scale_expression(variable_target("eps_m"), 0.5),)),
         (DPMpp2S, (swap_constant(2, 1, at=-1),)),
     ],
 )

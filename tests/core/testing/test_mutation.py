@@ -12,12 +12,14 @@ from sonolux.core.testing.mutation import (
     assert_caught,
     attribute_target,
     call_target,
+    caught,
     condition_target,
     constant_target,
     drop_call,
     drop_statement,
     keep_left_operand,
     keep_right_operand,
+    listeners,
     mutated_class,
     mutated_function,
     negate_expression,
@@ -266,7 +268,7 @@ def test_a_replaced_function_is_replaced_for_its_importers(monkeypatch):
 
 def test_every_planted_error_is_announced(monkeypatch):
     heard = []
-    monkeypatch.setattr(mutation, "LISTENERS", [heard.append])
+    monkeypatch.setattr(listeners, "LISTENERS", [heard.append])
     with planted_error(Base, "area", swap_constant(2, 3)), planted_error(Base, "order", 5):
         mutated_function(example, swap_operator(ast.Add, ast.Sub))
     assert [h.split(": ", 1)[1] for h in heard] == ["2 -> 3", "1  ->  5", "a + b -> a - b"]
@@ -285,8 +287,8 @@ def test_an_error_counts_as_caught_where_the_check_itself_fails(monkeypatch):
     assert "five is five" in assert_caught(check_strict, strict, 4)
     with pytest.raises(AssertionError, match="check_strict passes"):
         assert_caught(check_strict, strict, 5)
-    monkeypatch.setattr(mutation, "_kit", list)
-    monkeypatch.setattr(mutation, "_asserting", lambda file: "site-packages" not in file)
+    monkeypatch.setattr(caught, "_kit", list)
+    monkeypatch.setattr(caught, "_asserting", lambda file: "site-packages" not in file)
     elsewhere = types.FunctionType(compile("assert False, 'inside'", "product.py", "exec"), {})
     with pytest.raises(AssertionError, match=r"product.py failed before the check could: inside"):
         assert_caught(check_strict, lambda x: elsewhere(), 5)

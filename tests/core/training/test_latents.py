@@ -4,8 +4,9 @@ import shutil
 
 import pytest
 import torch
+from sonolux.core.codecs import comparison
 from sonolux.core.config.load import load_recipe
-from sonolux.core.testing.mutation import assert_caught
+from sonolux.core.testing.mutation import assert_caught, planted_error
 from sonolux.core.training import latents
 from sonolux.core.training.checkpoint import newest_checkpoint
 from sonolux.core.training.run import TrainingRun
@@ -70,11 +71,38 @@ def test_a_resumed_run_reads_what_was_stored(prepared, tmp_path):
     assert calls == [], "the file of the first run is used"
     again.close()
     (tmp_path / "run" / "latents.bin").write_bytes(b"damaged")
-    with pytest.warns(UserWarning, match=r"latents\.bin: the file is damaged, or of another codec: it is made again"):
+    with pytest.warns(UserWarning, match=r"latents\.bin: the file is damaged, and is made again"):
         again, calls = prepared("run", "train.steps=8", resume=first)
     losses(again, 1)
     assert calls == [6]
     again.close()
+
+
+def check_kept_with_a_codec_elsewhere(prepared, folder, codec):
+    again, calls = prepared(folder.name, f"codec.file={codec}", "train.steps=8", resume=newest_checkpoint(folder))
+    try:
+        losses(again, 1)
+        assert calls == []
+    finally:
+        again.close()
+
+
+@pytest.mark.slow
+def test_a_codec_that_was_moved_keeps_what_it_encoded(prepared, tmp_path):
+    first, _ = prepared("first", "train.steps=4")
+    first.run()
+    own, here, there = (tmp_path / name / "codec.safetensors" for name in ("first", "here", "there"))
+    here.parent.mkdir()
+    shutil.copy(own, here)
+    prepared("run", f"codec.file={here}", "train.steps=4")[0].run()
+    here.parent.rename(there.parent)
+    check_kept_with_a_codec_elsewhere(prepared, tmp_path / "run", there)
+    check_kept_with_a_codec_elsewhere(prepared, tmp_path / "first", own)  # the one that the run itself has trained
+    with (
+        planted_error(comparison, "_settings", lambda codec, options: options),
+        pytest.warns(UserWarning, match="is of another codec, version or kind of device, and is made again"),
+    ):
+        assert_caught(check_kept_with_a_codec_elsewhere, prepared, tmp_path / "run", there)
 
 
 @pytest.mark.slow

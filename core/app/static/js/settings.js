@@ -41,6 +41,7 @@ export function settingsForm(model, { hide = [] } = {}) {
     element("div", { class: "group" }, [
       add("use", selectField("Sampler", model.samplers ?? [defaults.use], { value: defaults.use })),
       add("timesteps", selectField("Timestep spacing", model.timesteps ?? [defaults.timesteps], { value: defaults.timesteps })),
+      model.takes_windows ? add("windows", windowsField(defaults)) : null,
       add("loop", checkField("Loop: the end continues into the beginning")),
       add("trajectory", checkField("Keep the steps of denoising to look at", { value: true })),
     ]));
@@ -104,6 +105,9 @@ function shapeFields(model, defaults, add) {
   }
   return made;
 }
+
+const windowsField = (defaults) => rangeField("Overlap of windows", { value: defaults.windows ?? null, min: 0, max: 0.9,
+  step: 0.05, placeholder: "no windows", hint: "For results longer or larger than those of training: made in windows of the trained size, of which neighbours share this part." });
 
 function readRequest(fields) {
   const request = {};
