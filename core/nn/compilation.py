@@ -34,7 +34,7 @@ def compile_blocks(network: nn.Module) -> int:
     for block in blocks:
         for layer in block.modules():
             if isinstance(layer, Dropout) and layer.p > 0:
-                layer.forward = torch.compiler.disable(layer.forward)
+                layer.forward = torch.compiler.disable(layer.forward)  # type: ignore[assignment]
         block.forward = torch.compile(block.forward, dynamic=False, backend=BACKEND)
     return len(blocks)
 
