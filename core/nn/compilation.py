@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from .activation_checkpointing import find_blocks
+from .layers.dropout import Dropout
 
 BACKEND = "inductor"
 """The compiler of torch.compile: Triton on GPUs, the C++ compiler of the system on CPUs."""
@@ -23,13 +24,17 @@ _VARIANTS = 16  # compiled functions of each block, at most: parts of a batch ha
 def compile_blocks(network: nn.Module) -> int:
     """Let the blocks of a network run compiled, from now on; how many there are.
 
-    Each is compiled when it is first called, and again for other shapes of its inputs. Call this before blocks are
-    checkpointed, which then repeats the compiled function, or divided among ranks.
+    Each is compiled when it is first called, and again for other shapes of its inputs. Dropout stays outside of the
+    compiled functions, since its keys change at each step. Call this before blocks are checkpointed, which then repeats
+    the compiled function, or divided among ranks.
     """
     blocks = find_blocks(network)
     config: Any = torch._dynamo.config
     config.recompile_limit = max(config.recompile_limit, _VARIANTS * len(blocks))  # blocks of one class count together
     for block in blocks:
+        for layer in block.modules():
+            if isinstance(layer, Dropout) and layer.p > 0:
+                layer.forward = torch.compiler.disable(layer.forward)  # type: ignore[assignment]
         block.forward = torch.compile(block.forward, dynamic=False, backend=BACKEND)
     return len(blocks)
 

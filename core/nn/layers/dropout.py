@@ -79,12 +79,7 @@ class Dropout(nn.Module):
         Raises:
             BadInput: The context has a different number of samples than x.
         """
-        return x if self.p == 0 or not self.training else self._drop(x)
-
-    @torch.compiler.disable  # the keys change at each step
-    def _drop(self, x: Tensor) -> Tensor:
-        keys = _active.get()
-        if keys is None:
+        if self.p == 0 or not self.training or (keys := _active.get()) is None:
             return x
         if len(keys.samples) != x.shape[0]:
             raise BadInput(f"keyed_dropout names {len(keys.samples)} samples, the batch holds {x.shape[0]}")

@@ -104,6 +104,23 @@ def test_equal_blocks_are_compiled_once(monkeypatch):
     assert 1 <= len(graphs) <= 2
 
 
+def test_steps_with_dropout_compile_nothing_again(monkeypatch):
+    graphs = []
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph
+
+    monkeypatch.setattr(compilation, "BACKEND", backend)
+    network = make(dit)
+    compile_blocks(network)
+    loss_of(network)
+    first = len(graphs)
+    for step in range(1, 12):
+        loss_of(network, step)
+    assert len(graphs) == first
+
+
 def test_network_with_many_different_blocks_is_compiled_in_full(monkeypatch):
     """More shapes than torch compiles by default for one function, after which it would silently compile no more."""
     graphs = []
