@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -24,6 +23,7 @@ from ..training.distributed import Ranks
 from ..types import BadInput, Denoiser, MediaSpec, NoiseLevel
 from ..util.device import autocast
 from ..util.messages import format_count
+from ..util.notes import issue_note
 from ..util.progress import progress_bar
 from ..util.rng import KeyedNoise
 from .auxiliary import AuxiliaryModelLoader
@@ -103,7 +103,7 @@ class RequestSampler:
         # A loop has no padding, and the places of windows follow from the size of the batch.
         batches = list(request.batches(section.batch, section.loop or section.windows is not None))
         if len(batches) < ranks.world:
-            warnings.warn(
+            issue_note(
                 f"{ranks.world} processes share whole batches, and {format_count(len(request), 'sample')} in batches "
                 f"of {section.batch} are {len(batches)}: a smaller sample.batch gives each of them a share",
                 stacklevel=4,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -21,6 +20,7 @@ from ..nn.model import ConditionedNetwork
 from ..objectives.base import LossResult, StepRandomNumbers, valid_mean
 from ..types import BadInput, Conditioning, Dataset, NoiseLevel, move_like
 from ..util.device import autocast
+from ..util.notes import issue_note
 from .build import ModelComponents, condition_values
 from .checkpoint import optimizer_state
 from .distributed import Ranks
@@ -133,7 +133,7 @@ class Trainer:
             return compile_blocks(self.model.network)
         if choice is True:
             raise BadInput(f"train.compile: torch cannot compile for {where} here ({error}): set train.compile=false")
-        warnings.warn(
+        issue_note(
             f"the network is not compiled, since torch cannot do so for {where} here ({error}): steps are slower; "
             "train.compile=false leaves this note out",
             stacklevel=2,
