@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 from collections.abc import Sequence
 from functools import cache
@@ -11,6 +12,7 @@ from typing import Annotated, Any, NamedTuple
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from ...nn.frozen import fingerprint_of_files
 from ...nn.layers.embedding import make_linear
@@ -19,9 +21,9 @@ from ...types import BadInput, Tokens, move_like
 from ...util.annotations import Range
 from ._frozen import FrozenTextEncoder
 from ._transformer import TokenTransformer
-from .base import pad_rows
 
 _WEIGHTS, _TOKENIZER = "weights/l2_supercat_256.safetensors", "tokenizers/l2_supercat_tokenizer_config.json"
+_SPACE = "\u2581"  # how the tokenizer writes the space before a word
 _REMEDY = "pip install 'sonolux[text]'"
 
 
@@ -29,7 +31,9 @@ class Table(FrozenTextEncoder):
     """A frozen table of word vectors, with a trained projection and transformer layer on top.
 
     The vectors are the 32,000 of 256 numbers that the package wordllama contains, read without a network connection.
-    Words that are similar have similar vectors, so that prompts may use words that occur in no caption.
+    Words that are similar have vectors of similar directions, so that prompts may use words that occur in no caption.
+    The length of a vector says how rare the word is: a rare synonym would be far from the words of the captions. So a
+    word that is split into pieces is the mean of their directions, and every word has the same length, an RMS of 1.
 
     Args:
         width: Length of a token (the network's embedding width).
@@ -48,24 +52,60 @@ class Table(FrozenTextEncoder):
         reset_parameters(self, 0)
 
     def cut(self, text: str, length: int) -> str:
-        """The beginning of at most `length` tokens; a word may have several."""
-        found = _table().tokenizer.encode(text, add_special_tokens=False)
-        return text if len(found.ids) <= length else text[: found.offsets[length - 1][1]].rstrip()
+        """The beginning of at most `length` words."""
+        words = _split_words(text)
+        return text if len(words) <= length else text[: words[length - 1].end].rstrip()
 
     def forward(self, texts: Sequence[str], length: int) -> Tokens:
-        """One token for each token of the table."""
+        """One token for each word."""
         table = _table()
-        found = table.tokenizer.encode_batch([*texts], add_special_tokens=False)
-        numbers, mask = pad_rows([one.ids[:length] for one in found], table.vectors)
+        rows = [torch.stack([table.direction(w.pieces) for w in _split_words(text)[:length]]) for text in texts]
+        mask = torch.zeros(len(rows), max(map(len, rows)), dtype=torch.bool, device="cpu")
+        for i, row in enumerate(rows):
+            mask[i, : len(row)] = True
         weight = self.project.weight
-        vectors = move_like(table.vectors[numbers], weight)
+        vectors = move_like(pad_sequence(rows, batch_first=True), weight)
         return self.transformer(self.project(vectors), move_like(mask, weight, torch.bool))
 
 
+class _Word(NamedTuple):
+    pieces: tuple[int, ...]  # numbers in the table
+    end: int  # place in the text after its last letter
+
+
+def _split_words(text: str) -> list[_Word]:
+    """The words of a text, in lower case: pieces of Latin letters without a space between them are one word."""
+    lower = text.lower() if len(text.lower()) == len(text) else text  # places in the text stay what they are
+    found = _table().tokenizer.encode(lower, add_special_tokens=False)
+    words: list[_Word] = []
+    is_latin = False  # the piece before
+    for number, piece, (_, end) in zip(found.ids, found.tokens, found.offsets, strict=True):
+        if is_latin and _is_latin(piece):
+            words[-1] = _Word((*words[-1].pieces, number), end)
+        else:
+            words.append(_Word((number,), end))
+        is_latin = _is_latin(piece.removeprefix(_SPACE))
+    return words
+
+
+def _is_latin(piece: str) -> bool:
+    return piece.isascii() and piece.isalpha()
+
+
 class _WordVectors(NamedTuple):
-    vectors: Tensor  # (words, 256), on the host
+    vectors: Tensor  # (pieces, 256), on the host
     tokenizer: Any
     fingerprint: bytes
+
+    def direction(self, pieces: Sequence[int]) -> Tensor:
+        """The vector of a word (256), of an RMS of 1."""
+        rows = self.vectors[torch.tensor(pieces, device="cpu")].float()
+        mean = (rows / _rms(rows)).mean(0)
+        return mean / _rms(mean)
+
+
+def _rms(x: Tensor) -> Tensor:
+    return x.square().mean(-1, keepdim=True).sqrt().clamp(min=1e-6)
 
 
 @cache
@@ -88,4 +128,7 @@ def _table() -> _WordVectors:
         ) from error
     except Exception as error:  # tokenizers raises no other class
         raise BadInput(f"{words}: cannot be read ({error}): {_REMEDY} --force-reinstall") from error
-    return _WordVectors(vectors, tokenizer, fingerprint_of_files([weights, words]))
+    files = fingerprint_of_files([weights, words])
+    # What is made of the files belongs to the fingerprint: weights that were trained on other vectors are refused.
+    fingerprint = hashlib.blake2b(files + b"directions of words", digest_size=len(files)).digest()
+    return _WordVectors(vectors, tokenizer, fingerprint)

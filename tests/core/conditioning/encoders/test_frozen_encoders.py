@@ -69,6 +69,53 @@ def test_texts_of_the_table():
     assert condition.parse(kept) == kept
 
 
+def check_directions(direction):
+    """A word of two pieces is the mean of their directions, and every word has an RMS of 1."""
+    words = table._table()
+    rows = words.vectors.double()
+    for pieces in [(263,), (15116, 1100), (921, 14633, 14633)]:
+        mean = sum(rows[i] / rows[i].square().mean().sqrt() for i in pieces) / len(pieces)
+        wanted = mean / mean.square().mean().sqrt()
+        assert torch.allclose(direction(words, pieces).double(), wanted, atol=1e-5)
+
+
+@needs_table
+def test_vectors_of_words():
+    check_directions(table._WordVectors.direction)
+
+
+@needs_table
+def test_planted_lengths_and_first_pieces_are_caught():
+    assert_caught(check_directions, lambda words, pieces: words.vectors[list(pieces)].mean(0))
+    assert_caught(check_directions, lambda words, pieces: words.vectors[pieces[0]])
+
+
+@needs_table
+def test_pieces_of_a_word_are_one_token():
+    text = "A tiny crimson disc, \u8d64 circle"
+    words = table._split_words(text)
+    assert [text[: word.end] for word in words[:5]] == [
+        "A",
+        "A tiny",
+        "A tiny crimson",
+        "A tiny crimson disc",
+        "A tiny crimson disc,",
+    ]
+    assert [len(word.pieces) for word in words[:5]] == [1, 1, 2, 1, 1] and words[-1].end == len(text)
+    assert words == table._split_words(text.lower())
+
+
+@needs_table
+def test_rare_words_are_near_the_common_ones_they_mean():
+    def vector(word):
+        return table._table().direction(table._split_words(word)[0].pieces)
+
+    colours = ["red", "green", "blue", "yellow"]
+    for synonym, colour in zip(["crimson", "emerald", "azure", "golden"], colours, strict=True):
+        near = [float(vector(synonym) @ vector(one)) for one in colours]
+        assert colours[near.index(max(near))] == colour
+
+
 # --- models of transformers ------------------------------------------------------------------------------------------
 
 
