@@ -113,6 +113,8 @@ def measure(run: str, args: Namespace) -> Table:
         table.add(f"{title}: distance", sum(far) / len(far), "{:.2f}", "dB")
         if masks:
             longer = [i for i, one in enumerate(given) if one.shape[-1] > place]
+            if not longer:
+                continue
             ends = [edge_difference([media[i] for i in longer], place) for media in (made, given)]
             table.add(f"{title}: edge", ends[0] / ends[1], "{:.2f}")
     if args.sheet:

@@ -68,6 +68,8 @@ def measure(run: str, args: Namespace) -> Table:
     name, condition = style_of(pipeline)
     with tempfile.TemporaryDirectory() as folder:
         files = write_examples(pipeline, Path(folder), args.count)
+        if len(files) < 2:
+            raise BadInput("styles are compared between files: this benchmark requires 2 held-out examples or more")
         given = [pipeline.components.modality.read(file) for file in files]
         paths = [str(file) for file in files]
         made = pipeline.sample(count=len(files), seed=args.seed, conditions={name: paths}, progress=True).media

@@ -251,7 +251,7 @@ def boxed(run, *words, folder):
 def check_samples(run, weights, most):
     """Samples of a model differ from those of its run by an RMS above 0, and at most `most`."""
     found = box_model.compare_models(run, sonolux.load(weights, device="cpu"), 2)
-    assert 0 < found.rms <= found.worst <= most and found.largest > 0
+    assert 0 < found.rms <= most and found.largest > 0
 
 
 @pytest.mark.slow
@@ -269,20 +269,6 @@ def test_stored_weights_give_the_same_samples(runs, box, tmp_path):
     with torch.no_grad():
         next(p for p in run.model.parameters() if p.ndim > 1).mul_(1.2)
     assert_caught(check_samples, run, box / "tiny_text" / packaged_models.WEIGHTS, 0.04)
-
-
-def test_the_network_of_a_codec_is_compared(monkeypatch):
-    from types import SimpleNamespace
-
-    class Doubled(box_model.LearnedCodec):
-        def __init__(self, factor):
-            torch.nn.Module.__init__(self)
-            self.latents = SimpleNamespace(decode=lambda x: factor * x)
-
-    monkeypatch.setattr(Doubled, "__abstractmethods__", frozenset())
-    monkeypatch.setattr(box_model, "diffused_samples", lambda pipeline, count: torch.ones(2, 3))
-    found = box_model.compare_models(*(SimpleNamespace(codec=Doubled(factor)) for factor in (2.0, 3.0)), 2)
-    assert (found.rms, found.codec, found.worst) == (0, 0.5, 0.5) and "relative RMS 0.5" in str(found)
 
 
 @pytest.mark.slow

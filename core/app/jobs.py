@@ -74,8 +74,8 @@ class JobQueue:
         described = self._described(body, parts)
         with self._accepting:  # the order of the queue is that of the list, and of the times
             self._check_room()
-            job = self.store.add(described.model_copy(update={"created": timestamp()}))
-            with self._changed:
+            with self._changed:  # a job that can be seen can be cancelled
+                job = self.store.add(described.model_copy(update={"created": timestamp()}))
                 self._waiting.append((job.id, parts))
                 self._changed.notify_all()
         return job

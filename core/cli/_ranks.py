@@ -101,7 +101,7 @@ def repeat_in_processes(context: click.Context) -> None:
             arguments += [str(one) for one in (value if parameter.nargs == -1 else [value]) if one is not None]
         elif value is True:
             words.append(parameter.opts[0])
-        elif value not in (None, False) and parameter.name != "nproc":
+        elif value is not None and value is not False and parameter.name != "nproc":
             words.append(f"{parameter.opts[0]}={value}")
     raise click.exceptions.Exit(launch(context.params["nproc"], [*words, "--", *arguments], context.params["timeout"]))
 

@@ -76,6 +76,7 @@ def _sample(
         if "prompt" in texts:
             _check_prompts(pipeline.model, words)
         samples = pipeline.sample(progress=not as_json, trajectory=trajectory, **texts)
+        ranks.leave()  # the others do not wait for what rank 0 writes
         if not ranks.writes:
             return
         paths = samples.save(out, trajectory, overwrite=True)

@@ -30,7 +30,9 @@ def compile_blocks(network: nn.Module) -> int:
     """
     blocks = find_blocks(network)
     config: Any = torch._dynamo.config
-    config.recompile_limit = max(config.recompile_limit, _VARIANTS * len(blocks))  # blocks of one class count together
+    most = _VARIANTS * len(blocks)  # blocks of one class count together
+    config.recompile_limit = max(config.recompile_limit, most)
+    config.accumulated_recompile_limit = max(config.accumulated_recompile_limit, most)
     for block in blocks:
         for layer in block.modules():
             if isinstance(layer, Dropout) and layer.p > 0:

@@ -55,7 +55,7 @@ class StoredTensors:
 
     def _check_scale(self, name: str) -> None:
         shape, scale, scale_type = self.shape(name), self.shape(name + SCALE), self._type(name + SCALE)
-        if scale != shape[:1] or not shape or not scale_type.startswith(_REAL):
+        if scale != shape[:1] or not shape or scale_type not in _SCALE_TYPES:
             raise BadInput(
                 f"{self.path}: damaged: the scales of {shorten(name, 60)} are {scale_type} of shape {scale}, and its "
                 f"weights have the shape {shape}"
@@ -131,11 +131,14 @@ class StoredTensors:
         return value
 
 
+_SCALE_TYPES = ("F16", "BF16", "F32", "F64")
 _REAL = ("F", "BF")  # how names of types of real numbers begin
 
 
 def is_finite(value: Tensor) -> bool:
     """Whether a tensor contains no NaN and no infinity."""
+    if value.is_floating_point() and value.element_size() == 1:  # torch does not add such numbers
+        value = value.float()
     if not value.is_floating_point() or bool(torch.isfinite(value.sum())):  # a sum keeps NaN and infinity
         return True
     return bool(torch.isfinite(value).all())  # the sum alone may overflow

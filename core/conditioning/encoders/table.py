@@ -59,7 +59,9 @@ class Table(FrozenTextEncoder):
     def forward(self, texts: Sequence[str], length: int) -> Tokens:
         """One token for each word."""
         table = _table()
-        rows = [torch.stack([table.direction(w.pieces) for w in _split_words(text)[:length]]) for text in texts]
+        empty = table.vectors.new_zeros((0, table.vectors.shape[1]), dtype=torch.float32)
+        words = [[table.direction(word.pieces) for word in _split_words(text)[:length]] for text in texts]
+        rows = [torch.stack(row) if row else empty for row in words]
         mask = torch.zeros(len(rows), max(map(len, rows)), dtype=torch.bool, device="cpu")
         for i, row in enumerate(rows):
             mask[i, : len(row)] = True

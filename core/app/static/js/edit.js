@@ -42,7 +42,7 @@ export async function startEdit(panel) {
   /** The view of the file: with a brush or a timeline for the edits that need one. */
   const showTool = async () => {
     const marks = form.kind() === "inpaint";
-    const key = JSON.stringify([item?.id, item?.name, marks]);
+    const key = JSON.stringify([item?.id, marks]);
     if (key === wanted?.key) return;
     const mine = (wanted = { key });
     marker = null;

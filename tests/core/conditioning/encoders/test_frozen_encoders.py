@@ -106,6 +106,12 @@ def test_pieces_of_a_word_are_one_token():
 
 
 @needs_table
+def test_an_empty_text_has_no_tokens():
+    found = table.Table(16, hidden=16)(["", "red"], 8)
+    assert found.mask.tolist() == [[False], [True]] and not found.values[0].any()
+
+
+@needs_table
 def test_rare_words_are_near_the_common_ones_they_mean():
     def vector(word):
         return table._table().direction(table._split_words(word)[0].pieces)
