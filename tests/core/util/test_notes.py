@@ -129,27 +129,3 @@ def test_notes_are_issued_by_one_function():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if path.name != "notes.py" else ():
             if isinstance(node, ast.Call) and ast.unparse(node.func) in ("warnings.warn", "warnings.catch_warnings"):
                 assert "DeprecationWarning" in ast.unparse(node), f"{path.relative_to(ROOT)}:{node.lineno}"
-
-
-def check_notes_are_not_ignored(context):
-    """A note is issued while the warnings of libraries are ignored, by whichever thread."""
-    with warnings.catch_warnings(record=True) as issued:
-        warnings.simplefilter("always")
-        with context():
-            warnings.warn("of a library", UserWarning, stacklevel=1)
-            issue_note("left out")
-    assert [str(one.message) for one in issued] == ["left out"]
-
-
-def test_notes_are_issued_while_warnings_of_libraries_are_ignored():
-    check_notes_are_not_ignored(notes.ignore_library_warnings)
-
-
-def test_planted_filter_of_all_warnings_is_caught():
-    @contextmanager
-    def ignore_all():
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-
-    assert_caught(check_notes_are_not_ignored, ignore_all)
