@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from sonolux.core.types import BadInput
@@ -60,6 +61,12 @@ def runs_parser(doc: str | None, count: int | None, about: str = "") -> Argument
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change the sample settings")
     return parser
+
+
+def draw_side_by_side(modality: Any, path: str, media: Mapping[str, Sequence[Any]], most: int) -> None:
+    """Draw the first samples of several lists next to each other: title -> media (C, *size) of the same examples."""
+    rows = list(zip(*media.values(), strict=True))[:most]
+    modality.sheet(Path(path), [one for row in rows for one in row], [*media] * len(rows))
 
 
 def exit_code(task: Callable[[], object]) -> int:

@@ -9,6 +9,7 @@ with another degradation: each example is degraded and restored. Labels are left
 
 as real   examples of which the checker reads the same in the result as in the example: shape and colour of the main
           shape, family and all attributes of a sound, family of a texture
+number    pictures with as many shapes as the example: a shape that is hidden as a whole may come back as another one
 distance  from the example: PSNR in dB of pictures (more is better), log-spectral distance in dB of sounds (less is
           better). Results differ from the example where it cannot be known, so that the ceiling is not a perfect score
 edge      the mean difference between the two elements at the edge of the part, divided by that of the example; 1 is the
@@ -25,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _bench import Table, print_tables, runs_parser
+from _bench import Table, draw_side_by_side, print_tables, runs_parser
 from made_sounds import KINDS, padded
 from recover import log_spectral_distance, psnr, write_examples
 from sonolux.core.conditioning.reference import Reference
@@ -50,13 +51,14 @@ def reference_of(pipeline: Pipeline) -> Reference:
     return found[0]
 
 
-def read_answers(media: Sequence[Tensor], data: str, spec: MediaSpec) -> list[Any]:
-    """What the checker of a dataset reads in each sample."""
+def read_answers(media: Sequence[Tensor], data: str, spec: MediaSpec) -> dict[str, list[Any]]:
+    """What the checker of a dataset reads in each sample: figure -> answers."""
     if data == "image/shapes":
         scenes = [recognise_scene(one) for one in media]
-        return [[(thing.shape, thing.colour) for thing in scene.things[:1]] for scene in scenes]
+        main = [[(thing.shape, thing.colour) for thing in scene.things[:1]] for scene in scenes]
+        return {"as real": main, "number": [len(scene.things) for scene in scenes]}
     if data in KINDS:
-        return predict_attributes(padded([*media], spec.size[0]), float(spec.rate or 0), KINDS[data])
+        return {"as real": predict_attributes(padded([*media], spec.size[0]), float(spec.rate or 0), KINDS[data])}
     raise BadInput(f"no checker reads {data}: this benchmark requires image/shapes, {', '.join(KINDS)}")
 
 
@@ -106,9 +108,9 @@ def measure(run: str, args: Namespace) -> Table:
     distance: Callable[[Tensor, Tensor], float] = psnr if spec.rate is None else log_spectral_distance
     place = spec.size[-1] // 2
     for title, made in results.items():
-        found = read_answers(made, pipeline.recipe.data.use, spec)
-        same = [a == b for a, b in zip(found, wanted, strict=True)]
-        table.add(f"{title}: as real", sum(same) / len(same), "{:.1%}")
+        for name, answers in read_answers(made, pipeline.recipe.data.use, spec).items():
+            same = [a == b for a, b in zip(answers, wanted[name], strict=True)]
+            table.add(f"{title}: {name}", sum(same) / len(same), "{:.1%}")
         far = [distance(a[..., : b.shape[-1]], b[..., : a.shape[-1]]) for a, b in zip(made, given, strict=True)]
         table.add(f"{title}: distance", sum(far) / len(far), "{:.2f}", "dB")
         if masks:
@@ -118,9 +120,7 @@ def measure(run: str, args: Namespace) -> Table:
             ends = [edge_difference([media[i] for i in longer], place) for media in (made, given)]
             table.add(f"{title}: edge", ends[0] / ends[1], "{:.2f}")
     if args.sheet:
-        rows = [media[i] for i in range(min(8, len(given))) for media in (given, *results.values())]
-        names = [title for _ in range(min(8, len(given))) for title in ("example", *results)]
-        pipeline.components.modality.sheet(Path(args.sheet), rows, names)
+        draw_side_by_side(pipeline.components.modality, args.sheet, {"example": given, **results}, 8)
     return table
 
 

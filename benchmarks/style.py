@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from _bench import Table, print_tables, runs_parser
+from _bench import Table, draw_side_by_side, print_tables, runs_parser
 from recover import write_examples
 from sonolux.core.conditioning.embedding import Embedding
 from sonolux.core.evaluation.intervals import wilson_interval
@@ -84,9 +84,7 @@ def measure(run: str, args: Namespace) -> Table:
     apart = [(a[..., :n] - b[..., :n]).square().mean().sqrt() for a, b, n in zip(made, given, lengths, strict=True)]
     table.add("copies", float(torch.stack(apart).min()), "{:.3f}")
     if args.sheet:
-        pairs = [media[i] for i in range(min(12, len(made))) for media in (given, made)]
-        names = [title for _ in range(min(12, len(made))) for title in ("file", "sample")]
-        pipeline.components.modality.sheet(Path(args.sheet), pairs, names)
+        draw_side_by_side(pipeline.components.modality, args.sheet, {"file": given, "sample": made}, 12)
     return table
 
 

@@ -3,6 +3,7 @@
 import sys
 from argparse import Namespace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -35,6 +36,23 @@ def test_table_of_a_run(tiny_run, tmp_path):
     table = style.measure(str(run), Namespace(count=3, seed=0, set=["steps=2"], sheet=str(sheet)))
     found, distance, copies = (figure.value for figure in table.figures)
     assert 0 <= found <= 1 and distance > 0 and copies > 0 and sheet.stat().st_size > 500
+
+
+def check_own_files(order, run, monkeypatch):
+    """Samples that are their own files are found, at distance 0."""
+
+    def read_files(pipeline, count, seed, conditions, progress):
+        return SimpleNamespace(media=[pipeline.components.modality.read(Path(path)) for path in conditions["style"]])
+
+    monkeypatch.setattr(style.Pipeline, "sample", lambda *args, **given: order(read_files(*args, **given)))
+    table = style.measure(str(run), Namespace(count=4, seed=0, set=[], sheet=None))
+    assert [figure.value for figure in table.figures] == pytest.approx([1.0, 0.0, 0.0], abs=1e-5)
+
+
+def test_each_sample_is_compared_with_its_own_file(tiny_run, monkeypatch):
+    run = tiny_run("image", "conditioning.style={use: embedding, features: image/colour_stats}")
+    check_own_files(lambda made: made, run, monkeypatch)
+    assert_caught(check_own_files, lambda made: SimpleNamespace(media=made.media[::-1]), run, monkeypatch)
 
 
 def test_a_run_without_a_style_is_refused(tiny_run):

@@ -243,6 +243,7 @@ def rewrite_node(
 
 
 def format_target(target: Target) -> str:
+    """A target in a few words, for the name of a test: the class, or the function that made it with its arguments."""
     if isinstance(target, type):
         return target.__name__
     cells = [c.cell_contents for c in getattr(target, "__closure__", None) or ()]
