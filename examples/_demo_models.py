@@ -72,7 +72,7 @@ def make(part: ModelPart, out: Path, title: str, words: list[Any], call: Callabl
             section.files = [(f"{folder}/{p.name}", c) for p, c in zip(paths, captions, strict=True)]
             section.pictures = [f"{folder}/sheet.png"] * (paths[0].suffix != ".png")
             section.pictures += [f"{folder}/trajectory.png"] * bool(samples.frames)
-    section.notes += [str(w.message).replace(f"{out}{os.sep}", "") for w in said if w.category is UserWarning]
+    section.notes += [str(w.message).replace(f"{out}{os.sep}", "") for w in said if issubclass(w.category, UserWarning)]
     part.sections.append(section)
     return section
 

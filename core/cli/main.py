@@ -150,11 +150,9 @@ def _with_home(word: str) -> str:
 
 
 def _note(message: Warning | str, category: type[Warning], *place: object) -> str:
-    """Format a warning as one line: those of sonolux as a note, others with their category."""
-    return (
-        escape_control_characters(f"note: {message}" if category is UserWarning else f"{category.__name__}: {message}")
-        + "\n"
-    )
+    """Format a warning as one line: notes and other messages to users as a note, the rest with their category."""
+    kind = "note" if issubclass(category, UserWarning) else category.__name__
+    return escape_control_characters(f"{kind}: {message}") + "\n"
 
 
 def _one_line(error: click.ClickException) -> str:

@@ -1,9 +1,9 @@
 """Notes for the user: what differs from the request, what is left out, what is read instead.
 
-A note is a warning (UserWarning) unless its caller collects notes. Python's own `warnings.catch_warnings` changes the
-whole process: a list that it records receives the warnings of every thread, and two threads that leave it in the order
-in which they entered leave its filters behind for good. What is collected here is kept in a context variable, so that a
-thread collects its own notes only.
+A note is a warning (NoteWarning, a UserWarning) unless its caller collects notes. Python's own
+`warnings.catch_warnings` changes the whole process: a list that it records receives the warnings of every thread, and
+two threads that leave it in the order in which they entered leave its filters behind for good. What is collected here
+is kept in a context variable, so that a thread collects its own notes only.
 """
 
 from __future__ import annotations
@@ -15,6 +15,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import NamedTuple
+
+
+class NoteWarning(UserWarning):
+    """A note of sonolux, unlike the warnings of other libraries."""
 
 
 class Note(NamedTuple):
@@ -43,7 +47,7 @@ def issue_note(text: str, stacklevel: int = 1) -> None:
     """
     collected = _collected.get()
     if collected is None:
-        warnings.warn(text, UserWarning, stacklevel=stacklevel + 1)
+        warnings.warn(text, NoteWarning, stacklevel=stacklevel + 1)
         return
     frame = sys._getframe(1)
     for _ in range(stacklevel - 1):
@@ -75,7 +79,7 @@ def hold_notes() -> Iterator[list[Note]]:
         collected += held
         return
     for note in held:
-        warnings.warn_explicit(note.text, UserWarning, note.file, note.line)
+        warnings.warn_explicit(note.text, NoteWarning, note.file, note.line)
 
 
 _IGNORING = threading.Lock()  # held while the two variables below change
@@ -85,13 +89,14 @@ _filters = warnings.catch_warnings()
 
 @contextmanager
 def ignore_library_warnings() -> Iterator[None]:
-    """Ignore the warnings of other libraries, in all threads until the last of them leaves this context."""
+    """Ignore the warnings of other libraries, but no notes, in all threads until the last one leaves this context."""
     global _ignoring, _filters
     with _IGNORING:
         if not _ignoring:
             _filters = warnings.catch_warnings()
             _filters.__enter__()
             warnings.simplefilter("ignore")
+            warnings.simplefilter("default", NoteWarning)
         _ignoring += 1
     try:
         yield

@@ -20,6 +20,7 @@ from sonolux.core.pipeline.loop_sizes import warn_of_rounding
 from sonolux.core.pipeline.result import result_notes
 from sonolux.core.testing.mutation import assert_caught, planted_error, replace_expression, variable_target
 from sonolux.core.types import BadInput, MediaSpec, WrittenFile
+from sonolux.core.util.notes import NoteWarning
 from sonolux.modalities.audio import post_processing
 from sonolux.modalities.audio.modality import Audio
 from sonolux.modalities.audio.outputs.file import File
@@ -42,7 +43,7 @@ def said_by(call, *arguments, **options):
     with warnings.catch_warnings(record=True) as caught_warnings:
         warnings.simplefilter("always")
         result = call(*arguments, **options)
-    return result, [str(one.message) for one in caught_warnings if one.category is UserWarning]
+    return result, [str(one.message) for one in caught_warnings if issubclass(one.category, NoteWarning)]
 
 
 # --- coordinates of the file ----------------------------------------------------------------------------------------

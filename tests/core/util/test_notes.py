@@ -129,3 +129,27 @@ def test_notes_are_issued_by_one_function():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if path.name != "notes.py" else ():
             if isinstance(node, ast.Call) and ast.unparse(node.func) in ("warnings.warn", "warnings.catch_warnings"):
                 assert "DeprecationWarning" in ast.unparse(node), f"{path.relative_to(ROOT)}:{node.lineno}"
+
+
+def check_notes_are_not_ignored(context):
+    """A note is issued while the warnings of libraries are ignored, whichever thread ignores them."""
+    with warnings.catch_warnings(record=True) as issued:
+        warnings.simplefilter("always")
+        with context(), ThreadPoolExecutor(1) as pool:
+            pool.submit(warnings.warn, "of a library", UserWarning, 1).result()
+            pool.submit(issue_note, "left out").result()
+    assert [str(one.message) for one in issued] == ["left out"]
+
+
+def test_notes_are_issued_while_warnings_of_libraries_are_ignored():
+    check_notes_are_not_ignored(notes.ignore_library_warnings)
+
+
+def test_planted_filter_of_all_warnings_is_caught():
+    @contextmanager
+    def ignore_all():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+
+    assert_caught(check_notes_are_not_ignored, ignore_all)
