@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -58,9 +58,8 @@ class Table(FrozenTextEncoder):
 
     def forward(self, texts: Sequence[str], length: int) -> Tokens:
         """One token for each word."""
-        table = _table()
-        empty = table.vectors.new_zeros((0, table.vectors.shape[1]), dtype=torch.float32)
-        words = [[table.direction(word.pieces) for word in _split_words(text)[:length]] for text in texts]
+        empty = torch.zeros(0, self.project.in_features, device="cpu")
+        words = [[_word_vector(word.pieces) for word in _split_words(text)[:length]] for text in texts]
         rows = [torch.stack(row) if row else empty for row in words]
         mask = torch.zeros(len(rows), max(map(len, rows)), dtype=torch.bool, device="cpu")
         for i, row in enumerate(rows):
@@ -99,11 +98,13 @@ class _WordVectors(NamedTuple):
     tokenizer: Any
     fingerprint: bytes
 
-    def direction(self, pieces: Sequence[int]) -> Tensor:
-        """The vector of a word (256), of an RMS of 1."""
-        rows = self.vectors[torch.tensor(pieces, device="cpu")].float()
-        mean = (rows / _rms(rows)).mean(0)
-        return mean / _rms(mean)
+
+@lru_cache(maxsize=2**14)  # captions repeat their words at every step
+def _word_vector(pieces: tuple[int, ...]) -> Tensor:
+    """The vector of a word (256), of an RMS of 1."""
+    rows = _table().vectors[torch.tensor(pieces, device="cpu")].float()
+    mean = (rows / _rms(rows)).mean(0)
+    return mean / _rms(mean)
 
 
 def _rms(x: Tensor) -> Tensor:

@@ -69,25 +69,25 @@ def test_texts_of_the_table():
     assert condition.parse(kept) == kept
 
 
-def check_directions(direction):
+def check_directions(vector):
     """A word of two pieces is the mean of their directions, and every word has an RMS of 1."""
     words = table._table()
     rows = words.vectors.double()
     for pieces in [(263,), (15116, 1100), (921, 14633, 14633)]:
         mean = sum(rows[i] / rows[i].square().mean().sqrt() for i in pieces) / len(pieces)
         wanted = mean / mean.square().mean().sqrt()
-        assert torch.allclose(direction(words, pieces).double(), wanted, atol=1e-5)
+        assert torch.allclose(vector(pieces).double(), wanted, atol=1e-5)
 
 
 @needs_table
 def test_vectors_of_words():
-    check_directions(table._WordVectors.direction)
+    check_directions(table._word_vector)
 
 
 @needs_table
 def test_planted_lengths_and_first_pieces_are_caught():
-    assert_caught(check_directions, lambda words, pieces: words.vectors[list(pieces)].mean(0))
-    assert_caught(check_directions, lambda words, pieces: words.vectors[pieces[0]])
+    assert_caught(check_directions, lambda pieces: table._table().vectors[list(pieces)].mean(0))
+    assert_caught(check_directions, lambda pieces: table._table().vectors[pieces[0]])
 
 
 @needs_table
@@ -114,7 +114,7 @@ def test_an_empty_text_has_no_tokens():
 @needs_table
 def test_rare_words_are_near_the_common_ones_they_mean():
     def vector(word):
-        return table._table().direction(table._split_words(word)[0].pieces)
+        return table._word_vector(table._split_words(word)[0].pieces)
 
     colours = ["red", "green", "blue", "yellow"]
     for synonym, colour in zip(["crimson", "emerald", "azure", "golden"], colours, strict=True):
